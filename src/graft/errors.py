@@ -1,0 +1,14 @@
+"""The one kind of error that is the user's to mend: a line that says what was wrong and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what was asked for; the command shows it as `error: ...` and exits with 2."""
+
+
+def suggestion(name: str, choices: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the choice nearest to `name`, or `""` if none is near."""
+    nearest = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""
