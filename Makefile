@@ -1,0 +1,34 @@
+# Set up, train, test. ARGS="model=resnet18 freeze=true" passes settings to train.
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(INSTALLED) ## create .venv and install everything that training and tests need
+
+# Written last: an interrupted installation is taken up again.
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[elpv,dev]"
+	touch $@
+
+train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings
+	$(BIN)/python train.py $(ARGS)
+
+test: setup lint ## run lint, format, type checks and all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: setup ## check style, format and types without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the environment and caches; data and logs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,77 @@
+"""Keeps `best.ckpt` and `last.ckpt` of a run."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from graft.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class BestAndLast(Checkpoint):
+    """Saves `last.ckpt` after every epoch and `best.ckpt` whenever `monitor` has improved.
+
+    Lightning's ModelCheckpoint writes its last.ckpt only in epochs that improve, and forgets the
+    best score when a run is resumed in another folder; here neither happens.
+    """
+
+    def __init__(self, dirpath: str, monitor: str) -> None:
+        self.folder = Path(dirpath)
+        self.monitor = monitor
+        self.best_score: float | None = None
+        self.best_epoch = -1
+        self.resumed_from: Path | None = None
+
+    @property
+    def best_path(self) -> Path:
+        """The checkpoint with the best score so far."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def last_path(self) -> Path:
+        """The checkpoint of the last finished epoch."""
+        return self.folder / "last.ckpt"
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring the best checkpoint of the run that is resumed along into this run's folder."""
+        del pl_module
+        if self.resumed_from is None or not trainer.is_global_zero:
+            return
+        source = self.resumed_from.parent / "best.ckpt"
+        self.resumed_from = None
+        if source.exists() and source.resolve() != self.best_path.resolve():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, self.best_path)
+        elif not source.exists():
+            log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
+            self.best_score = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the epoch that is over, validation included."""
+        del pl_module
+        if self.monitor not in trainer.callback_metrics:
+            raise UserError(
+                f"monitor={self.monitor} is not measured. Choose one of: "
+                f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
+            )
+        score = float(trainer.callback_metrics[self.monitor])
+        if self.best_score is None or self._is_better(score, self.best_score):
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+            trainer.save_checkpoint(self.best_path)
+        trainer.save_checkpoint(self.last_path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score and its epoch, counted from 0."""
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score and its epoch from a checkpoint."""
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+
+    def _is_better(self, score: float, best: float) -> bool:
+        return score < best if self.monitor.endswith("loss") else score > best

@@ -1,0 +1,116 @@
+"""What the config folder offers, and a person's words for what Hydra says when an override does not fit."""
+
+import difflib
+import re
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from graft.errors import UserError, suggestion
+
+# Entries that are not read as settings: Hydra's own words, and the callables that a group file names.
+RESERVED = ("defaults", "hydra", "_target_", "_partial_")
+
+
+def group_choices(config_dir: Path) -> dict[str, list[str]]:
+    """Return the file names, without ending, of every config group."""
+    groups = sorted(folder for folder in config_dir.iterdir() if folder.is_dir())
+    return {g.name: sorted(file.stem for file in g.glob("*.yaml")) for g in groups}
+
+
+def known_keys(config_dir: Path) -> set[str]:
+    """Return every key that some file of the config folder has, dotted: `trainer.max_epochs`."""
+    keys = set(group_choices(config_dir))
+    for file in config_dir.rglob("*.yaml"):
+        group = [] if file.parent == config_dir else [file.parent.name]
+        if "_global_" not in file.read_text().split("\n", 1)[0]:
+            keys |= dotted_keys(OmegaConf.to_container(OmegaConf.load(file)), group)
+    return keys
+
+
+def dotted_keys(node: object, parents: list[str]) -> set[str]:
+    """Return the dotted names of all entries below `node`."""
+    if not isinstance(node, dict):
+        return set()
+    keys: set[str] = set()
+    for key, value in node.items():
+        if key not in RESERVED:
+            keys.add(".".join([*parents, str(key)]))
+            keys |= dotted_keys(value, [*parents, str(key)])
+    return keys
+
+
+def refuse_unknown_keys(config: DictConfig, config_dir: Path) -> None:
+    """Raise a UserError for a top-level entry that nothing reads, as `+foo=1` would add it."""
+    known = {key.split(".")[0] for key in known_keys(config_dir)}
+    for key in config:
+        if str(key) not in known:
+            raise UserError(f"nothing reads the setting '{key}'.{nearest_key(str(key), known)}")
+
+
+def nearest_key(key: str, known: set[str]) -> str:
+    """Return a suggestion for a dotted key: by the whole of it, else by its last part alone."""
+    same_leaf = sorted(k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1])
+    if same_leaf:
+        near = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0.0)
+        return f" Did you mean '{near[0]}'?"
+    return suggestion(key, known) or suggestion_by_leaf(key, known)
+
+
+def suggestion_by_leaf(key: str, known: set[str]) -> str:
+    """Return a suggestion for a key whose group was left out: `max_epoch` → `trainer.max_epochs`."""
+    leaves = {k.rsplit(".", 1)[-1]: k for k in sorted(known)}
+    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.7)
+    return f" Did you mean '{leaves[near[0]]}'?" if near else ""
+
+
+def explain(error: Exception, config_dir: Path) -> UserError:
+    """Return the UserError that says in one line what is wrong with the overrides."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return unknown_choice(error.missing_cfg_file, config_dir)
+    if isinstance(error, OverrideParseException):
+        return UserError(f"cannot read '{error.override}': {text.splitlines()[0]}. {QUOTING}")
+    if isinstance(error, MissingMandatoryValue):
+        return missing_value(text)
+    if isinstance(error, OSError):
+        return UserError(f"cannot write the run's folder: {error}. Choose one with hydra.run.dir=DIR.")
+    if override := re.search(r"Could not override '([^']+)'", text):
+        return unknown_key(override.group(1), config_dir)
+    return UserError(text.splitlines()[0])
+
+
+QUOTING = "Quote a value that holds spaces, commas or brackets: 'data.root=\"my, pictures\"'."
+
+
+def unknown_choice(missing: str, config_dir: Path) -> UserError:
+    """Name the choices of a group, the nearest first."""
+    group, _, choice = missing.rpartition("/")
+    choices = group_choices(config_dir).get(group)
+    if choices is None:
+        return UserError(f"there is no config file {missing}.yaml.")
+    hint = suggestion(choice, choices)
+    return UserError(f"{group}={choice} is no choice.{hint} Choices of {group}: {', '.join(choices)}.")
+
+
+def unknown_key(key: str, config_dir: Path) -> UserError:
+    """Name the key nearest to one that no config file has."""
+    known = known_keys(config_dir)
+    key = OverridesParser.create().parse_override(key).key_or_group if "@" in key else key
+    if key in group_choices(config_dir):
+        return UserError(f"'{key}' is a group: write {key}=NAME with a file of configs/{key}/.")
+    hint = nearest_key(key, known)
+    return UserError(f"there is no setting '{key}'.{hint} (--help shows all.)")
+
+
+def missing_value(text: str) -> UserError:
+    """Say how to give a value that a config file leaves open (`???`)."""
+    found = re.search(r"full_key: (\S+)", text) or re.search(r"[Mm]issing mandatory value: (\S+)", text)
+    key = found.group(1) if found else "a setting"
+    return UserError(f"{key} is needed: write {key}=VALUE.")
+
+
+__all__ = ["HydraException", "explain", "group_choices", "known_keys", "refuse_unknown_keys"]

@@ -1,0 +1,146 @@
+"""The LightningModule: forward, the three steps with their metrics, the optimizer. Nothing of files."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+
+from graft.checkpoints import DESCRIPTION
+from graft.classifier import Classifier
+from graft.finetuning import Phase, apply_phase, hold_frozen
+from graft.optim import parameter_groups
+
+Batch = tuple[Tensor, Tensor]
+
+
+class TransferModule(L.LightningModule):
+    """Trains what the phase lets learn of a classifier and measures loss, accuracy, F1 and AUROC.
+
+    `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of
+    steps and the steps of one epoch. The rates are those of `graft.optim`. `class_weights` `[num_classes]` weighs the training loss.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        num_classes: int,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        scheduler: Callable[[Optimizer, int, int], LRScheduler],
+        learning_rate: float,
+        head_lr_multiplier: float = 1.0,
+        layer_decay: float = 1.0,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.rates = (learning_rate, head_lr_multiplier, layer_decay)
+        self.label_smoothing = label_smoothing
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.phase: Phase | None = None
+        # Written into every checkpoint: how the classifier is built, and where the schedule stands.
+        self.description: dict[str, Any] = {}
+        self.position: dict[str, int] = {}
+
+        metrics = classification_metrics(num_classes)
+        self.train_metrics = metrics.clone(prefix="train/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def begin(self, phase: Phase) -> None:
+        """Let exactly the phase's stages learn."""
+        self.phase = phase
+        apply_phase(self.classifier, phase)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "TransferModule":
+        """Set training mode as usual, except that frozen parts stay in evaluation mode."""
+        super().train(mode)
+        hold_frozen(self.classifier)
+        return self
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`."""
+        logits: Tensor = self.classifier(pictures)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the training loss of a batch: cross-entropy with smoothing and class weights."""
+        del batch_idx
+        pictures, labels = batch
+        logits = self(pictures).float()
+        loss = F.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+        self.train_loss.update(loss.detach(), weight=len(labels))
+        self.train_metrics.update(logits.detach().softmax(dim=1), labels)
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training loss and metrics."""
+        self.log("train/loss", self.train_loss)
+        self.log_dict(self.train_metrics)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure plain cross-entropy and the metrics on a validation batch."""
+        del batch_idx
+        self._evaluate(batch, "val", self.val_loss, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure plain cross-entropy and the metrics on a test batch."""
+        del batch_idx
+        self._evaluate(batch, "test", self.test_loss, self.test_metrics)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and the schedule of this phase, stepped after every batch."""
+        assert self.phase is not None, "begin(phase) comes before fit"
+        optimizer = self.make_optimizer(parameter_groups(self.classifier, *self.rates))
+        # The Trainer knows the steps of all epochs up to this phase's end.
+        max_epochs = self.trainer.max_epochs or 1
+        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // max_epochs)
+        if self.trainer.max_steps > 0:
+            total_steps = int(self.trainer.estimated_stepping_batches)
+        else:
+            total_steps = steps_per_epoch * self.phase.epochs
+        scheduler = self.make_scheduler(optimizer, total_steps, steps_per_epoch)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what makes the checkpoint self-contained and resumable."""
+        checkpoint[DESCRIPTION] = {**self.description, "position": self.position}
+
+    def _evaluate(self, batch: Batch, split: str, loss: MeanMetric, metrics: MetricCollection) -> None:
+        pictures, labels = batch
+        logits = self(pictures).float()
+        # Neither smoothing nor class weights: the loss of two recipes can be compared.
+        loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        metrics.update(logits.softmax(dim=1), labels)
+        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True)
+        self.log_dict(metrics, on_step=False, on_epoch=True)
+
+
+def classification_metrics(num_classes: int) -> MetricCollection:
+    """Return accuracy (micro), F1 (macro) and AUROC (macro, one against the rest)."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+            "auroc": MulticlassAUROC(num_classes, average="macro"),
+        }
+    )

@@ -1,0 +1,148 @@
+"""The story of a run: data, network, phases, fit, test, and what it leaves behind."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from graft.backbones import build_backbone, build_head
+from graft.callbacks.checkpoints import BestAndLast
+from graft.checkpoints import describe
+from graft.classifier import Classifier
+from graft.data import ImageFolderDataModule
+from graft.errors import UserError
+from graft.finetuning import Phase, stage_names
+from graft.module import TransferModule
+from graft.resuming import Resumption, find_resumption, settings_that_matter
+from graft.summary import (
+    count,
+    data_summary,
+    machine_summary,
+    network_summary,
+    next_steps,
+    phase_summary,
+    results_table,
+)
+from graft.trainer import build_trainer
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Train as the settings say, test the best checkpoint, and return the metrics.
+
+    The metrics are those of `metrics.json`: test, best validation, epochs, seconds, parameters.
+    Raises UserError for a setting that does not fit the data, the network or the machine.
+    """
+    try:
+        return run(config)
+    except HydraException as error:
+        # Hydra wraps what a constructor raises; the person needs the constructor's own words.
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, TypeError):
+            raise unknown_argument(error) from error
+        raise
+
+
+def run(config: DictConfig) -> dict[str, float]:
+    """Do what `train` says, step by step."""
+    began = time.monotonic()
+    run_folder = Path(config.paths.run)
+    resumption = find_resumption(config)
+    trainer = build_trainer(config)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+
+    data: ImageFolderDataModule = instantiate(config.data)
+    backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
+    data.use_preprocessing(backbone.preprocessing)
+    head_settings: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
+    classifier = Classifier(
+        backbone, build_head(backbone, len(data.class_names), **head_settings)
+    )
+    phases = instantiate(config.finetuning.schedule)(
+        stage_names(classifier), config.freeze, config.trainer.max_epochs
+    )
+    module = TransferModule(
+        classifier,
+        num_classes=len(data.class_names),
+        optimizer=instantiate(config.optimizer, _convert_="all"),
+        scheduler=instantiate(config.scheduler),
+        learning_rate=config.optimizer.lr,
+        head_lr_multiplier=config.finetuning.head_lr_multiplier,
+        layer_decay=config.finetuning.layer_decay,
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
+    )
+    module.description = {
+        **describe(backbone, head_settings, data.class_names, data.preprocessing),
+        "settings": settings_that_matter(config),
+    }
+    if trainer.is_global_zero:
+        data.write_splits(run_folder / "splits.csv")
+    log.info(data_summary(data))
+    log.info(network_summary(backbone, classifier, phases))
+    log.info(machine_summary(trainer))
+
+    fit_phases(trainer, module, data, phases, resumption)
+
+    checkpoints = next(c for c in trainer.callbacks if isinstance(c, BestAndLast))
+    trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
+    metrics = {
+        **{name: float(value) for name, value in trainer.callback_metrics.items()},
+        f"best/{checkpoints.monitor}": float(checkpoints.best_score or 0.0),
+        "best/epoch": checkpoints.best_epoch + 1,
+        "epoch": trainer.fit_loop.epoch_progress.current.completed,
+        "seconds": round(time.monotonic() - began, 2),
+        "parameters/total": count(classifier.parameters()),
+        "parameters/trainable": count(p for p in classifier.parameters() if p.requires_grad),
+    }
+    if trainer.is_global_zero:
+        (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best/epoch"])
+    log.info("%s\n", results_table(metrics))
+    log.info(next_steps(run_folder, checkpoints.best_path))
+    return metrics
+
+
+def fit_phases(
+    trainer: L.Trainer,
+    module: TransferModule,
+    data: ImageFolderDataModule,
+    phases: list[Phase],
+    resumption: Resumption | None,
+) -> None:
+    """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
+
+    A resumed run begins in its checkpoint's phase; Lightning restores the rest.
+    """
+    first = resumption.phase if resumption else 0
+    for number, phase in enumerate(phases[first:], start=first):
+        resumed = resumption if number == first else None
+        module.begin(phase)
+        log.info(phase_summary(phase, number + 1, len(phases), module))
+        began_at = resumed.phase_began_at if resumed else trainer.current_epoch
+        module.position = {"phase": number, "phase_began_at": began_at}
+        trainer.fit_loop.max_epochs = began_at + phase.epochs
+        trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
+
+
+def class_weights(choice: str | None, counts: list[int]) -> list[float] | None:
+    """Return n / (classes · n_class) for every class (`balanced`), or None."""
+    if choice is None:
+        return None
+    if choice != "balanced":
+        raise UserError(f"loss.class_weights={choice}: write balanced or null.")
+    return [sum(counts) / (len(counts) * n) for n in counts]
+
+
+def unknown_argument(error: HydraException) -> UserError:
+    """Say which entry of the settings the named class does not take."""
+    text = " ".join(str(error).split())
+    return UserError(f"a setting does not fit: {text}")

@@ -1,0 +1,126 @@
+"""Every mistake is answered with one line and exit code 2, through the command itself."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command, write_pictures
+
+TINY = ("model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder")
+
+
+def assert_one_line(result: object, *expected: str) -> None:
+    """Assert exit code 2 and a single stderr line that begins `error:` and holds the words."""
+    returncode, stderr = result.returncode, result.stderr  # type: ignore[attr-defined]
+    assert returncode == 2, stderr
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("error: ")
+    for words in expected:
+        assert words in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trainer.max_epoch=3"], ["trainer.max_epoch", "Did you mean 'trainer.max_epochs'?"]),
+        (["max_epochs=3"], ["Did you mean 'trainer.max_epochs'?"]),
+        (["devices=4"], ["Did you mean 'trainer.devices'?"]),
+        (["frezee=true"], ["Did you mean 'freeze'?"]),
+        (["model=resnet19"], ["model=resnet19", "Did you mean 'resnet18'?"]),
+        (["optimzer=sgd"], ["Did you mean 'optimizer'?"]),
+        (["+foo=1"], ["nothing reads the setting 'foo'"]),
+        (["--freeze=false"], ["write freeze=false"]),
+        (["freeze=[1,2"], ["cannot read 'freeze=[1,2'"]),
+        (["data=folder"], ["data.root"]),
+    ],
+)
+def test_a_mistyped_setting_is_named_with_its_nearest(
+    command: Command, arguments: list[str], expected: list[str]
+) -> None:
+    assert_one_line(command(*arguments), *expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["freeze=maybe"], ["freeze=maybe", "true, false"]),
+        (["freeze=8"], ["freeze=8", "trainer.max_epochs"]),
+        (["trainer.devices=4"], ["trainer.devices=4", "1 device"]),
+        (["trainer.precision=8"], ["trainer.precision=8"]),
+        (["trainer.precision=16-mixed"], ["trainer.precision=16-mixed", "32"]),
+        (["monitor=val/acuracy"], ["monitor=val/acuracy", "val/accuracy"]),
+        (["loss.class_weights=equal"], ["loss.class_weights=equal", "balanced"]),
+        (["loss.label_smoothing=1.5"], ["loss.label_smoothing=1.5"]),
+        (["head.dropout=2"], ["head.dropout=2"]),
+        (["scheduler.warmup=2"], ["scheduler.warmup=2"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+        (["+optimizer.momentun=1"], ["momentun"]),
+        (["resume=nothing.ckpt"], ["nothing.ckpt"]),
+        (["model.name=test_eficientnet"], ["test_efficientnet"]),
+        (["model.weights=missing.pth"], ["missing.pth"]),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(
+    command: Command, pictures: Path, arguments: list[str], expected: list[str]
+) -> None:
+    result = command(*TINY, f"data.root={pictures}", "data.image_size=32", *arguments)
+    assert_one_line(result, *expected)
+
+
+def test_a_missing_folder_is_named(command: Command, tmp_path: Path) -> None:
+    assert_one_line(command(*TINY, f"data.root={tmp_path}/nowhere"), "nowhere")
+
+
+def test_a_folder_without_pictures_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert_one_line(command(*TINY, f"data.root={tmp_path}/empty"), "empty", "picture")
+
+
+def test_a_class_too_small_for_its_splits_is_named(command: Command, pictures: Path) -> None:
+    write_pictures(pictures / "rare", 2, 10, seed=3)
+    assert_one_line(command(*TINY, f"data.root={pictures}"), "rare", "2")
+
+
+def test_a_single_class_is_refused(command: Command, pictures: Path) -> None:
+    shutil.rmtree(pictures / "light")
+    assert_one_line(command(*TINY, f"data.root={pictures}"), "dark")
+
+
+def test_a_validation_class_that_training_lacks_is_named(command: Command, tmp_path: Path) -> None:
+    for split, names in {"train": ["dark", "light"], "val": ["dark", "odd"]}.items():
+        for seed, name in enumerate(names):
+            write_pictures(tmp_path / "split" / split / name, 4, 90 + 50 * seed, seed=seed)
+    assert_one_line(command(*TINY, f"data.root={tmp_path}/split"), "odd", "val")
+
+
+def test_unreadable_pictures_are_all_listed(command: Command, pictures: Path) -> None:
+    whole = (pictures / "dark" / "000.jpg").read_bytes()
+    (pictures / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (pictures / "light" / "text.png").write_text("no picture")
+    assert_one_line(
+        command(*TINY, f"data.root={pictures}"), "2", "cut.jpg", "text.png", "data.on_error=skip"
+    )
+
+
+def test_a_weights_file_that_is_none_is_named(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.pth").write_text("no weights")
+    arguments = ["model.weights=notes.pth", f"data.root={pictures}"]
+    assert_one_line(command(*TINY, *arguments), "notes.pth")
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("a file where a folder should be")
+    result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=file/run")
+    assert_one_line(result, "file/run", "hydra.run.dir")
+
+
+def test_the_traceback_is_shown_on_request(command: Command) -> None:
+    result = command("model=resnet19", GRAFT_DEBUG="1")
+    assert "Traceback" in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")

@@ -1,0 +1,186 @@
+"""The main job through the command itself: what a run does, leaves behind, and survives."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from tests.conftest import PROJECT, Command, command_environment
+
+TINY = (
+    "model=timm",
+    "model.name=test_efficientnet",
+    "model.weights=null",
+    "data=folder",
+    "data.image_size=32",
+    "data.batch_size=4",
+)
+
+
+def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
+    """The logged training and validation metrics of each epoch (from 0), as text."""
+    epochs: dict[int, dict[str, str]] = {}
+    with (run / "csv" / "metrics.csv").open() as file:
+        for row in csv.DictReader(file):
+            shown = {k: v for k, v in row.items() if v and ("train/" in k or "val/" in k)}
+            shown.pop("train/loss_step", None)
+            epochs.setdefault(int(row["epoch"]), {}).update(shown)
+    return epochs
+
+
+def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp_path: Path) -> None:
+    result = command(
+        *TINY, f"data.root={pictures}", "hydra.run.dir=run", "trainer.max_epochs=2", "freeze=1"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    run = tmp_path / "run"
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "train.log", "splits.csv"):
+        assert (run / name).is_file()
+    assert list((run / "tensorboard").glob("events*"))
+    assert (run / ".hydra" / "config.yaml").is_file()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"test/accuracy", "test/loss", "test/f1", "test/auroc", "val/accuracy"} <= set(metrics)
+    assert {"epoch", "seconds", "parameters/total", "parameters/trainable"} <= set(metrics)
+    assert metrics["epoch"] == 2
+    assert "random" in result.stdout
+    assert "phase 2/2: everything" in result.stdout
+    assert "tensorboard --logdir" in result.stdout
+
+
+def test_the_default_run_learns_solar_cells_from_packaged_weights(
+    command: Command, tmp_path: Path
+) -> None:
+    result = command(
+        "hydra.run.dir=run",
+        "data.limit=24",
+        "trainer.max_epochs=1",
+        f"paths.data={tmp_path}/data",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "CC BY-NC-SA 4.0" in result.stdout
+    assert "efficientnet_lite0" in result.stdout
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"] > 0
+
+
+@pytest.fixture
+def resnet18_cache(tmp_path: Path) -> Path:
+    """A weights file of the right name in torch's cache folder."""
+    file = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    return file
+
+
+def test_resnet18_trains_from_torchs_cache(
+    command: Command, pictures: Path, resnet18_cache: Path
+) -> None:
+    result = command(
+        "model=resnet18",
+        "freeze=true",
+        "data=folder",
+        f"data.root={pictures}",
+        "data.image_size=32",
+        "trainer.max_epochs=1",
+    )
+    assert result.returncode == 0, result.stderr
+    assert resnet18_cache.is_file()
+    assert "IMAGENET1K_V1" in result.stdout
+
+
+def test_resnet18_without_file_and_network_fails_with_one_line(
+    command: Command, pictures: Path
+) -> None:
+    # Port 9 of this machine answers nobody: a machine without network, whatever the real one has.
+    result = command(
+        "model=resnet18",
+        "data=folder",
+        f"data.root={pictures}",
+        https_proxy="http://127.0.0.1:9",
+    )
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    for words in ("https://", "resnet18-f37072fd.pth", "model.weights=PATH", "efficientnet_lite0"):
+        assert words in line
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    settings = [
+        *TINY,
+        f"data.root={pictures}",
+        f"paths.logs={tmp_path}/logs",
+        "trainer.max_epochs=6",
+        "freeze=2",
+        "data.num_workers=1",
+    ]
+    whole = command(*settings, "hydra.run.dir=whole")
+    assert whole.returncode == 0, whole.stderr
+
+    killed_run = tmp_path / "logs" / "train" / "runs" / "killed"
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *settings, f"hydra.run.dir={killed_run}"],
+        cwd=tmp_path,
+        env=command_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 3/"):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    done = torch.load(killed_run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    assert 2 <= done < 6
+
+    resumed = command(*settings, "hydra.run.dir=resumed", "resume=last")
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = epoch_metrics(tmp_path / "whole"), epoch_metrics(tmp_path / "resumed")
+    assert sorted(found) == list(range(done, 6))
+    for epoch in found:
+        assert found[epoch] == expected[epoch]
+    finals = [json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("whole", "resumed")]
+    for metrics in finals:
+        del metrics["seconds"]
+    assert finals[0] == finals[1]
+
+
+def test_a_sweep_makes_a_run_for_each_combination(
+    command: Command, tmp_path: Path, pictures: Path
+) -> None:
+    result = command(
+        "-m",
+        "freeze=true,false",
+        *TINY,
+        f"data.root={pictures}",
+        "trainer.max_epochs=1",
+        "data.limit=6",
+        "hydra.sweep.dir=sweep",
+    )
+    assert result.returncode == 0, result.stderr
+    runs = [json.loads((tmp_path / "sweep" / d / "metrics.json").read_text()) for d in ("0", "1")]
+    assert runs[0]["parameters/trainable"] < runs[1]["parameters/trainable"]
+
+
+def test_help_is_a_page_and_quick(command: Command) -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        result = command("--help")
+        seconds.append(time.monotonic() - began)
+    assert result.returncode == 0
+    for words in ("freeze=true", "model", "resnet18", "augmentation", "examples"):
+        assert words in result.stdout
+    assert min(seconds) < 1.5
