@@ -122,5 +122,3 @@ def load_classifier(path: Path) -> LoadedClassifier:
     )
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
     return LoadedClassifier(classifier.eval(), class_names, preprocessing)
-
-

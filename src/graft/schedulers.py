@@ -28,9 +28,7 @@ def step(
     return LambdaLR(optimizer, lambda now: gamma ** (now // (step_size * steps_per_epoch)))
 
 
-def cosine(
-    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup: float
-) -> LambdaLR:
+def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup: float) -> LambdaLR:
     """Raise every rate linearly over the first `warmup` share of the steps, then lower it to zero.
 
     The fall is a half cosine without restarts: Loshchilov & Hutter, SGDR, ICLR 2017.

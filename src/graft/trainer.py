@@ -108,9 +108,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision not in PRECISIONS:
         raise UserError(f"trainer.precision={precision} is none of auto, {', '.join(PRECISIONS)}.")
     if accelerator == "cpu" and precision.startswith("16"):
-        raise UserError(
-            f"trainer.precision={precision} is not for CPUs: write trainer.precision=32."
-        )
+        raise UserError(f"trainer.precision={precision} is not for CPUs: write trainer.precision=32.")
     if accelerator == "cpu" and precision.startswith("bf16"):
         slowdown = bfloat16_slowdown()
         if slowdown > 1:

@@ -63,9 +63,7 @@ def run(config: DictConfig) -> dict[str, float]:
     backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
     data.use_preprocessing(backbone.preprocessing)
     head_settings: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
-    classifier = Classifier(
-        backbone, build_head(backbone, len(data.class_names), **head_settings)
-    )
+    classifier = Classifier(backbone, build_head(backbone, len(data.class_names), **head_settings))
     phases = instantiate(config.finetuning.schedule)(
         stage_names(classifier), config.freeze, config.trainer.max_epochs
     )

@@ -99,22 +99,16 @@ def test_unreadable_pictures_are_all_listed(command: Command, pictures: Path) ->
     whole = (pictures / "dark" / "000.jpg").read_bytes()
     (pictures / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (pictures / "light" / "text.png").write_text("no picture")
-    assert_one_line(
-        command(*TINY, f"data.root={pictures}"), "2", "cut.jpg", "text.png", "data.on_error=skip"
-    )
+    assert_one_line(command(*TINY, f"data.root={pictures}"), "2", "cut.jpg", "text.png", "data.on_error=skip")
 
 
-def test_a_weights_file_that_is_none_is_named(
-    command: Command, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_weights_file_that_is_none_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.pth").write_text("no weights")
     arguments = ["model.weights=notes.pth", f"data.root={pictures}"]
     assert_one_line(command(*TINY, *arguments), "notes.pth")
 
 
-def test_a_folder_that_cannot_be_written_is_named(
-    command: Command, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_written_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where a folder should be")
     result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=file/run")
     assert_one_line(result, "file/run", "hydra.run.dir")

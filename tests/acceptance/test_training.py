@@ -37,9 +37,7 @@ def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
 
 
 def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp_path: Path) -> None:
-    result = command(
-        *TINY, f"data.root={pictures}", "hydra.run.dir=run", "trainer.max_epochs=2", "freeze=1"
-    )
+    result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=run", "trainer.max_epochs=2", "freeze=1")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     run = tmp_path / "run"
@@ -56,9 +54,7 @@ def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp
     assert "tensorboard --logdir" in result.stdout
 
 
-def test_the_default_run_learns_solar_cells_from_packaged_weights(
-    command: Command, tmp_path: Path
-) -> None:
+def test_the_default_run_learns_solar_cells_from_packaged_weights(command: Command, tmp_path: Path) -> None:
     result = command(
         "hydra.run.dir=run",
         "data.limit=24",
@@ -80,9 +76,7 @@ def resnet18_cache(tmp_path: Path) -> Path:
     return file
 
 
-def test_resnet18_trains_from_torchs_cache(
-    command: Command, pictures: Path, resnet18_cache: Path
-) -> None:
+def test_resnet18_trains_from_torchs_cache(command: Command, pictures: Path, resnet18_cache: Path) -> None:
     result = command(
         "model=resnet18",
         "freeze=true",
@@ -96,9 +90,7 @@ def test_resnet18_trains_from_torchs_cache(
     assert "IMAGENET1K_V1" in result.stdout
 
 
-def test_resnet18_without_file_and_network_fails_with_one_line(
-    command: Command, pictures: Path
-) -> None:
+def test_resnet18_without_file_and_network_fails_with_one_line(command: Command, pictures: Path) -> None:
     # Port 9 of this machine answers nobody: a machine without network, whatever the real one has.
     result = command(
         "model=resnet18",
@@ -157,9 +149,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
     assert finals[0] == finals[1]
 
 
-def test_a_sweep_makes_a_run_for_each_combination(
-    command: Command, tmp_path: Path, pictures: Path
-) -> None:
+def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, pictures: Path) -> None:
     result = command(
         "-m",
         "freeze=true,false",

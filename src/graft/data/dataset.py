@@ -1,0 +1,103 @@
+"""Pictures as tensors, and the order they come in: both functions of seed and epoch alone."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from torchvision.transforms import v2
+
+from graft.data.folder import Sample
+from graft.data.images import open_rgb
+from graft.data.transforms import apply
+from graft.errors import UserError
+
+# An index, and for training the seed of this picture's augmentation in this epoch.
+Key = tuple[int, int | None]
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`."""
+
+    def __init__(
+        self, root: Path, samples: Sequence[Sample], class_names: list[str], transform: v2.Compose
+    ) -> None:
+        self.root = root
+        self.paths = [sample.path for sample in samples]
+        labels = {name: label for label, name in enumerate(class_names)}
+        self.labels = [labels[sample.class_name] for sample in samples]
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        index, seed = key
+        path = self.root / self.paths[index]
+        try:
+            picture = open_rgb(path)
+        except Exception as error:
+            # It was whole when the run began. Another picture in its place would be another data set.
+            raise UserError(f"{path} cannot be read any more ({error}).") from error
+        return apply(self.transform, picture, seed), self.labels[index]
+
+
+class EvaluationSampler(Sampler[Key]):
+    """Every picture once, in order; with several processes each has its own share, none twice."""
+
+    def __init__(self, size: int, rank: int = 0, processes: int = 1) -> None:
+        self.indices = range(rank, size, processes)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter((index, None) for index in self.indices)
+
+
+class EpochSampler(Sampler[Key]):
+    """A new order and new augmentation seeds every epoch, from (seed, epoch) alone.
+
+    Neither the number of workers nor a resume changes what is drawn. With several processes each
+    takes every n-th of the same order; the first few pictures fill up the last round.
+    """
+
+    def __init__(self, size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.size, self.seed, self.rank, self.processes = size, seed, rank, processes
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw as epoch `epoch` does; Lightning calls it before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.processes)
+
+    def __iter__(self) -> Iterator[Key]:
+        chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.size, generator=chance).tolist()
+        seeds = torch.randint(2**62, (self.size,), generator=chance).tolist()
+        order += order[: len(self) * self.processes - self.size]
+        return iter((index, seeds[index]) for index in order[self.rank :: self.processes])
+
+
+class TrainingBatches(Sampler[list[Key]]):
+    """Batches of a sampler's keys; a leftover of one joins the batch before it.
+
+    BatchNorm cannot be trained on a batch of one, and no picture may be dropped.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def __len__(self) -> int:
+        whole, left = divmod(len(self.sampler), self.batch_size)
+        return max(1, whole + (left > 1 or (left == 1 and self.batch_size == 1)))
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = list(self.sampler)
+        for number in range(len(self)):
+            is_last = number == len(self) - 1
+            start = number * self.batch_size
+            yield keys[start:] if is_last else keys[start : start + self.batch_size]

@@ -1,0 +1,176 @@
+"""The LightningDataModule: a folder of pictures, its classes and splits, and loaders of batches."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from graft.data.checks import refuse_or_skip, unreadable_pictures
+from graft.data.dataset import EpochSampler, EvaluationSampler, ImageDataset, TrainingBatches
+from graft.data.elpv import prepare_elpv
+from graft.data.folder import Sample, scan_folder, with_metadata
+from graft.data.splits import SPLITS, limit_splits, make_missing_splits, read_splits, write_splits
+from graft.data.transforms import Augmentation, evaluation_transform, training_transform, with_image_size
+from graft.errors import UserError
+from graft.preprocessing import Preprocessing
+
+FEW_PICTURES = 64  # Starting workers takes longer than decoding so few.
+MOST_WORKERS = 8
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
+
+
+class ImageFolderDataModule(L.LightningDataModule):
+    """Batches `([B, 3, H, W], [B])` of the pictures in `root/CLASS` or `root/{train,val,test}/CLASS`.
+
+    Classes, splits and checks are ready after construction. Loaders need `use_preprocessing` first.
+    Raises UserError where the folder or a setting does not fit.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        splits: str | None = None,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        stratify_by: str | None = None,
+        keep_together: str | None = None,
+        image_size: int | None = None,
+        batch_size: int = 32,
+        num_workers: int | str = "auto",
+        on_error: str = "raise",
+        limit: int | None = None,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        cache_dir: str = "~/.cache/graft",
+    ) -> None:
+        super().__init__()
+        check_settings(val_fraction, test_fraction, image_size, batch_size, on_error)
+        self.root = Path(root).expanduser()
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation or Augmentation()
+        self.preprocessing: Preprocessing | None = None
+
+        found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
+        found = without_unreadable(self.root, found, on_error, Path(cache_dir).expanduser())
+        if splits is not None:
+            found = read_splits(Path(splits).expanduser(), [replace(s, split=None) for s in found])
+        else:
+            fractions = {"val": val_fraction, "test": test_fraction}
+            found = make_missing_splits(found, fractions, seed)
+        if limit is not None:
+            found = limit_splits(found, limit, seed)
+        self.samples = {split: [s for s in found if s.split == split] for split in SPLITS}
+        self.class_names = sorted({sample.class_name for sample in self.samples["train"]})
+        self.num_workers = resolve_workers(num_workers, len(self.samples["train"]))
+
+    def class_counts(self, split: str) -> list[int]:
+        """Return the number of pictures of each class in a split, in the order of `class_names`."""
+        counts = Counter(sample.class_name for sample in self.samples[split])
+        return [counts[name] for name in self.class_names]
+
+    def use_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Prepare pictures as the network's weights need it; `image_size` overrides their size."""
+        self.preprocessing = preprocessing
+        if self.image_size is not None:
+            self.preprocessing = with_image_size(preprocessing, self.image_size)
+
+    def write_splits(self, file: Path) -> None:
+        """Write which picture is in which split; `data.splits=FILE` takes it back."""
+        write_splits([sample for split in SPLITS for sample in self.samples[split]], file)
+
+    def train_dataloader(self) -> Loader:
+        """Return augmented, shuffled batches of the training split."""
+        assert self.preprocessing is not None
+        transform = training_transform(self.preprocessing, self.augmentation)
+        sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process())
+        if self.trainer is not None:
+            # Lightning makes a resumed run's first iterator before it says which epoch it is.
+            sampler.set_epoch(self.trainer.current_epoch)
+        return DataLoader(
+            ImageDataset(self.root, self.samples["train"], self.class_names, transform),
+            batch_sampler=TrainingBatches(sampler, self.batch_size),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # A loader without its own draws from the global one.
+        )
+
+    def val_dataloader(self) -> Loader:
+        """Return the validation split's batches, each picture once, as the weights' authors see it."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> Loader:
+        """Return the test split's batches, each picture once, as the weights' authors see it."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: str) -> Loader:
+        assert self.preprocessing is not None
+        transform = evaluation_transform(self.preprocessing)
+        samples = self.samples[split]
+        return DataLoader(
+            ImageDataset(self.root, samples, self.class_names, transform),
+            batch_size=self.batch_size,
+            sampler=EvaluationSampler(len(samples), *self._process()),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0 and split == "val",
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),
+        )
+
+    def _process(self) -> tuple[int, int]:
+        """Return this process's number and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+class ElpvDataModule(ImageFolderDataModule):
+    """The solar cells of the package elpv-dataset, prepared as an image folder when it is missing.
+
+    `cut`: a cell is defective where its probability of a defect is above it.
+    """
+
+    def __init__(self, root: str, cut: float = 0.5, **settings: object) -> None:
+        prepare_elpv(Path(root).expanduser(), cut)
+        super().__init__(root, **settings)  # type: ignore[arg-type]
+
+
+def check_settings(
+    val_fraction: float, test_fraction: float, image_size: int | None, batch_size: int, on_error: str
+) -> None:
+    """Raise a UserError for a setting outside its range."""
+    for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 < fraction < 1:
+            raise UserError(f"data.{key}={fraction}: it is a share between 0 and 1.")
+    if val_fraction + test_fraction >= 1:
+        raise UserError("data.val_fraction and data.test_fraction leave nothing to train on.")
+    if batch_size < 1:
+        raise UserError(f"data.batch_size={batch_size}: it is at least 1.")
+    if image_size is not None and image_size < 8:
+        raise UserError(f"data.image_size={image_size}: it is in pixels, at least 8.")
+    if on_error not in ("raise", "skip"):
+        raise UserError(f"data.on_error={on_error}: write raise or skip.")
+
+
+def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
+    """Return the samples whose pictures can be decoded; refuse or warn about the others."""
+    name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+    bad = unreadable_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
+    refuse_or_skip(bad, on_error)
+    return [sample for sample in samples if root / sample.path not in bad]
+
+
+def resolve_workers(num_workers: int | str, pictures: int) -> int:
+    """Return how many processes decode: as many as asked for, or what fits the machine."""
+    if num_workers == "auto":
+        return 0 if pictures < FEW_PICTURES else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise UserError(f"data.num_workers={num_workers}: write auto or a number of processes.")
+    return num_workers

@@ -1,0 +1,189 @@
+"""Makes missing splits, stratified and seeded, and writes them down; takes such a file back."""
+
+import csv
+import logging
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from graft.data.folder import Sample
+from graft.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ["path", "class", "split"]
+
+
+def make_missing_splits(
+    samples: Sequence[Sample], fractions: dict[str, float], seed: int
+) -> list[Sample]:
+    """Return the samples, each with a split; val and test are taken from train where they are missing.
+
+    `fractions` are shares of the pictures that the splits are made from; totals are exact, and every
+    class has a picture in every split. Raises UserError where a class has too few for that.
+    """
+    given = {sample.split for sample in samples} - {None}
+    pool = [sample for sample in samples if sample.split in (None, "train")]
+    kept = [sample for sample in samples if sample.split not in (None, "train")]
+    missing = [split for split in ("test", "val") if split not in given]
+    check_class_sizes(pool, missing)
+    chance = random.Random(seed)
+    sizes = {split: round(fractions[split] * len(pool)) for split in missing}
+    for split in missing:
+        chosen = draw(pool, sizes[split], chance, spare=1 + len(missing) - 1 - missing.index(split))
+        kept += [replace(sample, split=split) for sample in pool if sample.path in chosen]
+        pool = [sample for sample in pool if sample.path not in chosen]
+    kept += [replace(sample, split="train") for sample in pool]
+    check_every_class_is_everywhere(kept, ["train", *missing])
+    return sorted(kept, key=lambda sample: sample.path)
+
+
+def check_every_class_is_everywhere(samples: list[Sample], splits: list[str]) -> None:
+    """Raise a UserError where pictures that stay together left a split without one of a class."""
+    for name in sorted({sample.class_name for sample in samples}):
+        lacking = set(splits) - {sample.split for sample in samples if sample.class_name == name}
+        if lacking:
+            raise UserError(
+                f"class {name} has no picture in {', '.join(sorted(lacking))}: too few groups of "
+                "data.keep_together hold it. Add pictures, or give the splits with data.splits=FILE."
+            )
+
+
+def check_class_sizes(pool: list[Sample], missing: list[str]) -> None:
+    """Raise a UserError where a class cannot have a picture in every split that is to be made."""
+    needed = 1 + len(missing)
+    counts = Counter(sample.class_name for sample in pool)
+    for name, count in sorted(counts.items()):
+        if count < needed:
+            raise UserError(
+                f"class {name} has {count} pictures, but {needed} are needed for one in each of "
+                f"train, {', '.join(sorted(missing, reverse=True))}: add pictures or remove the class."
+            )
+
+
+def draw(pool: list[Sample], size: int, chance: random.Random, spare: int) -> set[str]:
+    """Return the paths of about `size` samples, exactly where they need not stay together.
+
+    Every stratum (class and metadata value) gives its share, every class at least one picture, and
+    keeps `spare` for the splits that come after.
+    """
+    strata: dict[tuple[str, str], list[list[str]]] = defaultdict(list)
+    for unit in units(pool):
+        strata[unit[0].class_name, unit[0].stratum].append([sample.path for sample in unit])
+    quotas = share_out(size, {key: sum(map(len, held)) for key, held in strata.items()}, spare)
+    chosen: set[str] = set()
+    for key in sorted(strata):
+        held = strata[key]
+        chance.shuffle(held)
+        taken = 0
+        for number, paths in enumerate(held):
+            is_nearer = abs(taken + len(paths) - quotas[key]) < abs(taken - quotas[key])
+            if is_nearer and number < len(held) - (1 if len(held) > 1 else 0):
+                chosen.update(paths)
+                taken += len(paths)
+    return chosen
+
+
+def units(pool: list[Sample]) -> list[list[Sample]]:
+    """Return the samples that stay together: those of one unit, else each by itself.
+
+    A unit of several classes counts as one of the class that it has most of.
+    """
+    together: dict[str, list[Sample]] = defaultdict(list)
+    for sample in sorted(pool, key=lambda sample: sample.path):
+        together[f"unit {sample.unit}" if sample.unit else f"path {sample.path}"].append(sample)
+    found = []
+    for members in together.values():
+        common = Counter(member.class_name for member in members).most_common(1)[0][0]
+        found.append(sorted(members, key=lambda member: member.class_name != common))
+    return found
+
+
+def share_out(size: int, counts: dict[tuple[str, str], int], spare: int) -> dict[tuple[str, str], int]:
+    """Divide `size` among strata by their counts, largest remainders first, one a class at least."""
+    total = sum(counts.values())
+    exact = {key: size * count / total for key, count in counts.items()}
+    quotas = {key: int(value) for key, value in exact.items()}
+    by_remainder = sorted(counts, key=lambda key: (quotas[key] - exact[key], key))
+    for key in by_remainder[: size - sum(quotas.values())]:
+        quotas[key] += 1
+    for name in sorted({name for name, _ in counts}):
+        strata = [key for key in counts if key[0] == name]
+        largest = max(strata, key=lambda key: (counts[key], key))
+        if sum(quotas[key] for key in strata) == 0:
+            quotas[largest] = 1
+        while sum(counts[key] - quotas[key] for key in strata) < spare:
+            quotas[max(strata, key=lambda key: (quotas[key], key))] -= 1
+    while sum(quotas.values()) > size and max(quotas.values()) > 1:
+        quotas[max(quotas, key=lambda key: (quotas[key], key))] -= 1
+    return quotas
+
+
+def limit_splits(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
+    """Return at most `limit` samples of each split, seeded and stratified by class.
+
+    Raises UserError where the limit is smaller than the number of classes.
+    """
+    classes = {sample.class_name for sample in samples}
+    if limit < len(classes):
+        raise UserError(f"data.limit={limit} is less than the {len(classes)} classes; make it larger.")
+    kept: list[Sample] = []
+    for split in SPLITS:
+        held = [sample for sample in samples if sample.split == split]
+        if len(held) > limit:
+            alone = [replace(sample, unit="") for sample in held]
+            chosen = draw(alone, limit, random.Random(seed), spare=0)
+            held = [sample for sample in held if sample.path in chosen]
+        kept += held
+    return kept
+
+
+def write_splits(samples: Sequence[Sample], file: Path) -> None:
+    """Write one row a picture: path relative to the data folder, class, split."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(COLUMNS)
+        writer.writerows((s.path, s.class_name, s.split) for s in sorted(samples, key=lambda s: s.path))
+
+
+def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples that a splits file names, with its splits.
+
+    Raises UserError where the file is missing, has other columns, names a picture twice, in an
+    unknown split or one that is not there, or leaves a split empty. Pictures that it does not name are left out, with a warning.
+    """
+    if not file.is_file():
+        raise UserError(f"data.splits={file}: there is no such file.")
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
+            raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
+        rows = list(reader)
+    by_path = {sample.path: sample for sample in samples}
+    refuse(file, "named twice", [p for p, n in Counter(row["path"] for row in rows).items() if n > 1])
+    refuse(file, "not in the data folder", [row["path"] for row in rows if row["path"] not in by_path])
+    refuse(file, "in no known split", [row["path"] for row in rows if row["split"] not in SPLITS])
+    refuse(
+        file,
+        "of another class",
+        [row["path"] for row in rows if by_path[row["path"]].class_name != row["class"]],
+    )
+    empty = [split for split in SPLITS if split not in {row["split"] for row in rows}]
+    if empty:
+        raise UserError(f"data.splits={file} has no pictures in {', '.join(empty)}.")
+    unnamed = by_path.keys() - {row["path"] for row in rows}
+    if unnamed:
+        first = min(unnamed)
+        log.warning("%s does not name %d pictures, which are left out (%s)", file, len(unnamed), first)
+    named = [replace(by_path[row["path"]], split=row["split"]) for row in rows]
+    return sorted(named, key=lambda sample: sample.path)
+
+
+def refuse(file: Path, what: str, paths: list[str]) -> None:
+    """Raise a UserError that counts the paths and names the first ones."""
+    if paths:
+        raise UserError(f"data.splits={file}: {len(paths)} pictures {what} ({', '.join(paths[:3])}).")

@@ -1,0 +1,100 @@
+"""From a picture to the network's input: exact for evaluation, varied for training."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+
+from graft.errors import UserError
+from graft.preprocessing import Preprocessing
+
+# timm's word for drawing one of two at random; evaluation takes the sharper.
+INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode} | {"random": InterpolationMode.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are varied; the defaults vary nothing."""
+
+    min_scale: float = 1.0  # smallest share of the area that a random crop takes; 1: the centre crop
+    max_aspect: float = 4 / 3  # largest ratio by which a random crop changes the aspect
+    horizontal_flip: float = 0.0  # probability
+    vertical_flip: float = 0.0  # probability
+    colour_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
+    trivial_augment: bool = False  # one random operation (Müller & Hutter 2021, TrivialAugment)
+
+    def __post_init__(self) -> None:
+        for key in ("min_scale", "horizontal_flip", "vertical_flip", "colour_jitter"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise UserError(f"augmentation.{key}={getattr(self, key)}: it is between 0 and 1.")
+        if self.min_scale == 0 or self.max_aspect < 1:
+            raise UserError("augmentation.min_scale is above 0, augmentation.max_aspect at least 1.")
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> v2.Compose:
+    """Return the transform of an RGB picture to `[3, H, W]`, as the weights' own preprocessing does it."""
+    return v2.Compose([*resize_and_crop(preprocessing), *to_input(preprocessing)])
+
+
+def training_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> v2.Compose:
+    """Return the varied transform of an RGB picture to `[3, H, W]`; all chance is torch's."""
+    steps = resize_and_crop(preprocessing)
+    if augmentation.min_scale < 1:
+        steps = [
+            v2.RandomResizedCrop(
+                list(preprocessing.crop),
+                scale=(augmentation.min_scale, 1.0),
+                ratio=(1 / augmentation.max_aspect, augmentation.max_aspect),
+                interpolation=INTERPOLATIONS[preprocessing.interpolation],
+                antialias=preprocessing.antialias,
+            )
+        ]
+    if augmentation.horizontal_flip:
+        steps.append(v2.RandomHorizontalFlip(augmentation.horizontal_flip))
+    if augmentation.vertical_flip:
+        steps.append(v2.RandomVerticalFlip(augmentation.vertical_flip))
+    if augmentation.colour_jitter:
+        strength = augmentation.colour_jitter
+        steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
+    if augmentation.trivial_augment:
+        steps.append(v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR))
+    return v2.Compose([*steps, *to_input(preprocessing)])
+
+
+def resize_and_crop(preprocessing: Preprocessing) -> list[v2.Transform]:
+    """Return the steps to the evaluation crop, on the Pillow picture."""
+    return [
+        v2.Resize(
+            list(preprocessing.resize),
+            interpolation=INTERPOLATIONS[preprocessing.interpolation],
+            antialias=preprocessing.antialias,
+        ),
+        v2.CenterCrop(list(preprocessing.crop)),
+    ]
+
+
+def to_input(preprocessing: Preprocessing) -> list[v2.Transform]:
+    """Return the steps from a cropped Pillow picture to a normalised tensor."""
+    return [
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
+    ]
+
+
+def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
+    """Return the preprocessing for square crops of `size` pixels, resized in proportion."""
+    resize = tuple(round(r * size / c) for r, c in zip(preprocessing.resize, preprocessing.crop, strict=False))
+    return replace(preprocessing, resize=resize, crop=(size, size))
+
+
+def apply(transform: v2.Compose, picture: Image.Image, seed: int | None = None) -> torch.Tensor:
+    """Return the transformed picture; with a seed, torch's generator is used from there and put back."""
+    if seed is None:
+        tensor: torch.Tensor = transform(picture)
+        return tensor
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        seeded: torch.Tensor = transform(picture)
+        return seeded
