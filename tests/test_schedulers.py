@@ -15,7 +15,7 @@ def optimizer(rate: float = 1.0) -> SGD:
 def rates(scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
-        found.append(scheduler.get_last_lr()[0])
+        found.append(float(scheduler.get_last_lr()[0]))
         scheduler.optimizer.step()
         scheduler.step()
     return found

@@ -4,8 +4,7 @@ import difflib
 import re
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
@@ -46,9 +45,9 @@ def dotted_keys(node: object, parents: list[str]) -> set[str]:
 def refuse_unknown_keys(config: DictConfig, config_dir: Path) -> None:
     """Raise a UserError for a top-level entry that nothing reads, as `+foo=1` would add it."""
     known = {key.split(".")[0] for key in known_keys(config_dir)}
-    for key in config:
-        if str(key) not in known:
-            raise UserError(f"nothing reads the setting '{key}'.{nearest_key(str(key), known)}")
+    for key in map(str, config):
+        if key not in known:
+            raise UserError(f"nothing reads the setting '{key}'.{nearest_key(key, known)}")
 
 
 def nearest_key(key: str, known: set[str]) -> str:
@@ -69,7 +68,9 @@ def suggestion_by_leaf(key: str, known: set[str]) -> str:
 
 def explain(error: Exception, config_dir: Path) -> UserError:
     """Return the UserError that says in one line what is wrong with the overrides."""
-    text = str(error)
+    while not str(error) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = str(error) or type(error).__name__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, config_dir)
     if isinstance(error, OverrideParseException):
@@ -99,7 +100,7 @@ def unknown_choice(missing: str, config_dir: Path) -> UserError:
 def unknown_key(key: str, config_dir: Path) -> UserError:
     """Name the key nearest to one that no config file has."""
     known = known_keys(config_dir)
-    key = OverridesParser.create().parse_override(key).key_or_group if "@" in key else key
+    key = key.split("@", 1)[0]
     if key in group_choices(config_dir):
         return UserError(f"'{key}' is a group: write {key}=NAME with a file of configs/{key}/.")
     hint = nearest_key(key, known)
@@ -111,6 +112,3 @@ def missing_value(text: str) -> UserError:
     found = re.search(r"full_key: (\S+)", text) or re.search(r"[Mm]issing mandatory value: (\S+)", text)
     key = found.group(1) if found else "a setting"
     return UserError(f"{key} is needed: write {key}=VALUE.")
-
-
-__all__ = ["HydraException", "explain", "group_choices", "known_keys", "refuse_unknown_keys"]

@@ -25,7 +25,8 @@ class TransferModule(L.LightningModule):
     """Trains what the phase lets learn of a classifier and measures loss, accuracy, F1 and AUROC.
 
     `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of
-    steps and the steps of one epoch. The rates are those of `graft.optim`. `class_weights` `[num_classes]` weighs the training loss.
+    steps and the steps of one epoch. The rates are those of `graft.optim`. `class_weights`
+    `[num_classes]` weighs the training loss.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TransferModule(L.LightningModule):
         self.make_scheduler = scheduler
         self.rates = (learning_rate, head_lr_multiplier, layer_decay)
         self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
         self.phase: Phase | None = None
@@ -87,12 +89,9 @@ class TransferModule(L.LightningModule):
         self.train_loss.update(loss.detach(), weight=len(labels))
         self.train_metrics.update(logits.detach().softmax(dim=1), labels)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's training loss and metrics."""
-        self.log("train/loss", self.train_loss)
-        self.log_dict(self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure plain cross-entropy and the metrics on a validation batch."""

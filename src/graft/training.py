@@ -18,6 +18,7 @@ from graft.classifier import Classifier
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
 from graft.finetuning import Phase, stage_names
+from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.resuming import Resumption, find_resumption, settings_that_matter
 from graft.summary import (
@@ -54,6 +55,7 @@ def train(config: DictConfig) -> dict[str, float]:
 def run(config: DictConfig) -> dict[str, float]:
     """Do what `train` says, step by step."""
     began = time.monotonic()
+    keep_freed_memory()
     run_folder = Path(config.paths.run)
     resumption = find_resumption(config)
     trainer = build_trainer(config)
@@ -61,7 +63,7 @@ def run(config: DictConfig) -> dict[str, float]:
 
     data: ImageFolderDataModule = instantiate(config.data)
     backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
-    data.use_preprocessing(backbone.preprocessing)
+    preprocessing = data.use_preprocessing(backbone.preprocessing)
     head_settings: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
     classifier = Classifier(backbone, build_head(backbone, len(data.class_names), **head_settings))
     phases = instantiate(config.finetuning.schedule)(
@@ -79,7 +81,7 @@ def run(config: DictConfig) -> dict[str, float]:
         class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
     )
     module.description = {
-        **describe(backbone, head_settings, data.class_names, data.preprocessing),
+        **describe(backbone, head_settings, data.class_names, preprocessing),
         "settings": settings_that_matter(config),
     }
     if trainer.is_global_zero:
@@ -90,7 +92,8 @@ def run(config: DictConfig) -> dict[str, float]:
 
     fit_phases(trainer, module, data, phases, resumption)
 
-    checkpoints = next(c for c in trainer.callbacks if isinstance(c, BestAndLast))
+    checkpoints = trainer.checkpoint_callback
+    assert isinstance(checkpoints, BestAndLast)
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},

@@ -18,7 +18,8 @@ def build(name: str, weights: str | None, options: dict[str, Any]) -> Backbone:
     """Return a packaged network without its classification layer; see `build_backbone`."""
     if name not in STRUCTURES:
         raise UserError(
-            f"model.name={name} is no packaged network ({', '.join(STRUCTURES)}).{suggestion(name, STRUCTURES)}"
+            f"model.name={name} is no packaged network ({', '.join(STRUCTURES)})."
+            f"{suggestion(name, STRUCTURES)}"
         )
     network = construct(STRUCTURES[name], options)
     described = "random"

@@ -35,10 +35,8 @@ def stages(backbone: Backbone) -> list[Stage]:
     of single layers only (VGG, AlexNet) is cut at its pooling layers.
     """
     stem, units = open_blocks(backbone.network)
-    if any(is_block(unit.module) for unit in units):
-        found = cut_at_blocks(units)
-    else:
-        found = cut_at_pooling(units)
+    has_blocks = any(is_block(unit.module) for unit in units)
+    found = cut_at_blocks(units) if has_blocks else cut_at_pooling(units)
     if stem:
         found.setdefault("stem", [])
         found = {"stem": stem + found.pop("stem"), **found}

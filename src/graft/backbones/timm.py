@@ -72,9 +72,7 @@ def load(network: nn.Module, name: str) -> None:
         raise failed_download(str(address), reason) from error
 
 
-def headless(
-    network: nn.Module, source: str, name: str, weights: str, options: dict[str, Any]
-) -> Backbone:
+def headless(network: nn.Module, source: str, name: str, weights: str, options: dict[str, Any]) -> Backbone:
     """Take the classification layer away by timm's own means."""
     preprocessing = preprocessing_of(network)
     network.reset_classifier(0)  # type: ignore[operator]

@@ -17,7 +17,7 @@ from graft.errors import UserError
 Key = tuple[int, int | None]
 
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
+class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`."""
 
     def __init__(
@@ -32,7 +32,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         index, seed = key
         path = self.root / self.paths[index]
         try:
@@ -40,7 +40,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         except Exception as error:
             # It was whole when the run began. Another picture in its place would be another data set.
             raise UserError(f"{path} cannot be read any more ({error}).") from error
-        return apply(self.transform, picture, seed), self.labels[index]
+        return apply(self.transform, picture, seed), torch.tensor(self.labels[index])
 
 
 class EvaluationSampler(Sampler[Key]):

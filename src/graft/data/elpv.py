@@ -13,10 +13,8 @@ from graft.errors import UserError
 
 log = logging.getLogger(__name__)
 
-LICENCE = (
-    "ELPV solar cells (Buerhop-Lutz, Deitsch et al. 2018): CC BY-NC-SA 4.0, for non-commercial use only"
-)
-MARKER = "dataset.json"  # Written last: a folder without it is not finished.
+LICENCE = "ELPV solar cells (Buerhop-Lutz, Deitsch et al. 2018): CC BY-NC-SA 4.0, for non-commercial use only"
+MARKER = ".dataset.json"  # Written last: a folder without it is not finished.
 
 
 def prepare_elpv(root: Path, cut: float) -> Path:
@@ -34,7 +32,9 @@ def prepare_elpv(root: Path, cut: float) -> Path:
         return root
     refuse_other_folder(root)
     log.info("%s", LICENCE)
-    log.info("preparing  %s: %d pictures, defective where the probability is above %g", root, len(labels), cut)
+    log.info(
+        "preparing  %s: %d pictures, defective where the probability is above %g", root, len(labels), cut
+    )
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as made:
         fill(Path(made) / "new", labels, cut, marker)
@@ -79,7 +79,7 @@ def count_pictures(root: Path) -> int:
 
 def refuse_other_folder(root: Path) -> None:
     """Raise a UserError where the folder was not made here: it is not ours to replace."""
-    is_ours = (root / MARKER).exists() or {f.name for f in root.glob("*")} <= {"functional", "defective"}
+    is_ours = (root / MARKER).exists() or not any(root.glob("*"))
     if root.exists() and not is_ours:
         raise UserError(f"data.root={root} holds something else; move it away or choose another data.root.")
 

@@ -17,9 +17,7 @@ SPLITS = ("train", "val", "test")
 COLUMNS = ["path", "class", "split"]
 
 
-def make_missing_splits(
-    samples: Sequence[Sample], fractions: dict[str, float], seed: int
-) -> list[Sample]:
+def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], seed: int) -> list[Sample]:
     """Return the samples, each with a split; val and test are taken from train where they are missing.
 
     `fractions` are shares of the pictures that the splits are made from; totals are exact, and every
@@ -154,7 +152,8 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that a splits file names, with its splits.
 
     Raises UserError where the file is missing, has other columns, names a picture twice, in an
-    unknown split or one that is not there, or leaves a split empty. Pictures that it does not name are left out, with a warning.
+    unknown split or one that is not there, or leaves a split empty. Pictures that it does not name
+    are left out, with a warning.
     """
     if not file.is_file():
         raise UserError(f"data.splits={file}: there is no such file.")

@@ -85,7 +85,8 @@ def to_input(preprocessing: Preprocessing) -> list[v2.Transform]:
 
 def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
     """Return the preprocessing for square crops of `size` pixels, resized in proportion."""
-    resize = tuple(round(r * size / c) for r, c in zip(preprocessing.resize, preprocessing.crop, strict=False))
+    ratios = [r / c for r, c in zip(preprocessing.resize, preprocessing.crop, strict=False)]
+    resize = tuple(round(size * ratio) for ratio in ratios)
     return replace(preprocessing, resize=resize, crop=(size, size))
 
 
