@@ -41,15 +41,17 @@ def run_hydra(config_dir: Path) -> None:
     @hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")
     def job(config: DictConfig) -> None:
         # A mistake ends the process here, before Hydra can report it in its own, longer way.
-        try:
-            from graft.configuration import refuse_unknown_keys
+        from graft.configuration import explain, refuse_unknown_keys
 
+        try:
             refuse_unknown_keys(config, config_dir)
             from graft.training import train
 
             train(config)
         except UserError as error:
             fail(error)
+        except OmegaConfBaseException as error:
+            fail(explain(error, config_dir))
 
     try:
         job()

@@ -1,10 +1,13 @@
 """What the config folder offers, and a person's words for what Hydra says when an override does not fit."""
 
 import difflib
+import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
@@ -48,6 +51,31 @@ def refuse_unknown_keys(config: DictConfig, config_dir: Path) -> None:
     for key in map(str, config):
         if key not in known:
             raise UserError(f"nothing reads the setting '{key}'.{nearest_key(key, known)}")
+
+
+def refuse_unknown_arguments(config: DictConfig) -> None:
+    """Raise a UserError for an entry that the class it is meant for does not take.
+
+    Hydra would say so as well, but late, in many lines, and without the nearest.
+    """
+    for key, entry in targets(config, []):
+        parameters = inspect.signature(get_object(entry["_target_"])).parameters
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            continue
+        for name in map(str, entry):
+            if name not in (*parameters, *RESERVED, "_convert_"):
+                hint = suggestion(name, parameters)
+                raise UserError(f"{key}.{name} is not taken by {entry['_target_']}.{hint}")
+
+
+def targets(node: DictConfig, parents: list[str]) -> Iterator[tuple[str, DictConfig]]:
+    """Yield every entry below `node` that names a class or function, with its dotted key."""
+    for name in map(str, node):
+        child = None if OmegaConf.is_missing(node, name) else node[name]
+        if isinstance(child, DictConfig):
+            if "_target_" in child:
+                yield ".".join([*parents, name]), child
+            yield from targets(child, [*parents, name])
 
 
 def nearest_key(key: str, known: set[str]) -> str:

@@ -38,6 +38,8 @@ def standard(all_stages: Sequence[str], freeze: Any, max_epochs: int) -> list[Ph
     Raises UserError where `freeze` is neither true nor false nor a number of epochs that leaves
     at least one of `max_epochs` for everything.
     """
+    if max_epochs < 1:
+        raise UserError(f"trainer.max_epochs={max_epochs}: it is at least 1.")
     if freeze is True:
         return [Phase("head", (HEAD,), max_epochs)]
     if freeze is False:

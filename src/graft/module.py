@@ -15,6 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, Mul
 
 from graft.checkpoints import DESCRIPTION
 from graft.classifier import Classifier
+from graft.errors import UserError
 from graft.finetuning import Phase, apply_phase, hold_frozen
 from graft.optim import parameter_groups
 
@@ -42,6 +43,10 @@ class TransferModule(L.LightningModule):
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise UserError(
+                f"loss.label_smoothing={label_smoothing}: it is a share, 0 <= label_smoothing < 1."
+            )
         self.classifier = classifier
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler

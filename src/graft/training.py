@@ -15,6 +15,7 @@ from graft.backbones import build_backbone, build_head
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
 from graft.classifier import Classifier
+from graft.configuration import refuse_unknown_arguments
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
 from graft.finetuning import Phase, stage_names
@@ -41,14 +42,13 @@ def train(config: DictConfig) -> dict[str, float]:
     The metrics are those of `metrics.json`: test, best validation, epochs, seconds, parameters.
     Raises UserError for a setting that does not fit the data, the network or the machine.
     """
+    refuse_unknown_arguments(config)
     try:
         return run(config)
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        if isinstance(error.__cause__, TypeError):
-            raise unknown_argument(error) from error
         raise
 
 
@@ -97,8 +97,8 @@ def run(config: DictConfig) -> dict[str, float]:
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},
-        f"best/{checkpoints.monitor}": float(checkpoints.best_score or 0.0),
-        "best/epoch": checkpoints.best_epoch + 1,
+        **checkpoints.best_metrics,
+        "best_epoch": checkpoints.best_epoch + 1,
         "epoch": trainer.fit_loop.epoch_progress.current.completed,
         "seconds": round(time.monotonic() - began, 2),
         "parameters/total": count(classifier.parameters()),
@@ -106,7 +106,7 @@ def run(config: DictConfig) -> dict[str, float]:
     }
     if trainer.is_global_zero:
         (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best/epoch"])
+    log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
     log.info("%s\n", results_table(metrics))
     log.info(next_steps(run_folder, checkpoints.best_path))
     return metrics
@@ -141,9 +141,3 @@ def class_weights(choice: str | None, counts: list[int]) -> list[float] | None:
     if choice != "balanced":
         raise UserError(f"loss.class_weights={choice}: write balanced or null.")
     return [sum(counts) / (len(counts) * n) for n in counts]
-
-
-def unknown_argument(error: HydraException) -> UserError:
-    """Say which entry of the settings the named class does not take."""
-    text = " ".join(str(error).split())
-    return UserError(f"a setting does not fit: {text}")

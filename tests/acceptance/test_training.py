@@ -32,7 +32,8 @@ def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
         for row in csv.DictReader(file):
             shown = {k: v for k, v in row.items() if v and ("train/" in k or "val/" in k)}
             shown.pop("train/loss_step", None)
-            epochs.setdefault(int(row["epoch"]), {}).update(shown)
+            if shown:
+                epochs.setdefault(int(row["epoch"]), {}).update(shown)
     return epochs
 
 

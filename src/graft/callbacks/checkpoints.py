@@ -23,7 +23,7 @@ class BestAndLast(Checkpoint):
     def __init__(self, dirpath: str, monitor: str) -> None:
         self.folder = Path(dirpath)
         self.monitor = monitor
-        self.best_score: float | None = None
+        self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
         self.resumed_from: Path | None = None
 
@@ -49,7 +49,7 @@ class BestAndLast(Checkpoint):
             shutil.copyfile(source, self.best_path)
         elif not source.exists():
             log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
-            self.best_score = None
+            self.best_metrics = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
@@ -59,19 +59,20 @@ class BestAndLast(Checkpoint):
                 f"monitor={self.monitor} is not measured. Choose one of: "
                 f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
             )
-        score = float(trainer.callback_metrics[self.monitor])
-        if self.best_score is None or self._is_better(score, self.best_score):
-            self.best_score, self.best_epoch = score, trainer.current_epoch
+        measured = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        if not self.best_metrics or self._is_better(measured):
+            self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
         trainer.save_checkpoint(self.last_path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score and its epoch, counted from 0."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        """Return the validation metrics of the best epoch, and the epoch, counted from 0."""
+        return {"best_metrics": self.best_metrics, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best score and its epoch from a checkpoint."""
-        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        """Take the best epoch and its metrics from a checkpoint."""
+        self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
-    def _is_better(self, score: float, best: float) -> bool:
+    def _is_better(self, measured: dict[str, float]) -> bool:
+        score, best = measured[self.monitor], self.best_metrics[self.monitor]
         return score < best if self.monitor.endswith("loss") else score > best

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -138,9 +139,9 @@ class ElpvDataModule(ImageFolderDataModule):
     `cut`: a cell is defective where its probability of a defect is above it.
     """
 
-    def __init__(self, root: str, cut: float = 0.5, **settings: object) -> None:
+    def __init__(self, root: str, cut: float = 0.5, **settings: Any) -> None:
         prepare_elpv(Path(root).expanduser(), cut)
-        super().__init__(root, **settings)  # type: ignore[arg-type]
+        super().__init__(root, **settings)
 
 
 def check_settings(
