@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import ConvertImageDtype, InterpolationMode, v2
 
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
@@ -74,11 +74,12 @@ def resize_and_crop(preprocessing: Preprocessing) -> list[v2.Transform]:
     ]
 
 
-def to_input(preprocessing: Preprocessing) -> list[v2.Transform]:
+def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
     """Return the steps from a cropped Pillow picture to a normalised tensor."""
     return [
         v2.PILToTensor(),
-        v2.ToDtype(torch.float32, scale=True),
+        # Divides by 255 as the weights' authors did; v2's multiplies by 1/255, another last bit.
+        ConvertImageDtype(torch.float32),
         v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
     ]
 

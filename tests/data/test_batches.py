@@ -1,0 +1,125 @@
+"""Batches are functions of seed and epoch: not of workers, processes, or what came before."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from graft.data import ImageFolderDataModule
+from graft.data.dataset import EpochSampler, EvaluationSampler, TrainingBatches
+from graft.data.module import resolve_workers
+from graft.data.transforms import Augmentation
+from graft.errors import UserError
+from graft.preprocessing import Preprocessing
+
+SMALL = Preprocessing((20,), (16, 16), "bilinear", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+MakeData = Callable[..., ImageFolderDataModule]
+
+
+@pytest.fixture
+def make_data(pictures: Path, tmp_path: Path) -> MakeData:
+    def make(**settings: object) -> ImageFolderDataModule:
+        settings = {"num_workers": 0, "batch_size": 4, "cache_dir": str(tmp_path / "cache")} | settings
+        data = ImageFolderDataModule(str(pictures), augmentation=Augmentation(min_scale=0.3), **settings)  # type: ignore[arg-type]
+        data.use_preprocessing(SMALL)
+        return data
+
+    return make
+
+
+def epoch(data: ImageFolderDataModule, number: int = 0) -> list[torch.Tensor]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
+    return [pictures for pictures, _ in loader]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+def test_workers_do_not_change_the_batches(make_data: MakeData) -> None:
+    assert same(epoch(make_data(num_workers=0)), epoch(make_data(num_workers=2)))
+
+
+def test_each_epoch_differs_and_each_repeats(make_data: MakeData) -> None:
+    data = make_data()
+    assert same(epoch(data, 3), epoch(data, 3))
+    assert not same(epoch(data, 3), epoch(data, 4))
+
+
+def test_two_seeds_differ(make_data: MakeData) -> None:
+    splits = [sample.path for sample in make_data(seed=1).samples["train"]]
+    assert splits != [sample.path for sample in make_data(seed=2).samples["train"]]
+
+
+def test_loading_leaves_torchs_generator_as_it_was(make_data: MakeData) -> None:
+    before = torch.get_rng_state()
+    epoch(make_data())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_labels_follow_the_sorted_class_names(make_data: MakeData) -> None:
+    data = make_data()
+    assert data.class_names == ["dark", "light"]
+    for pictures, labels in data.val_dataloader():
+        assert pictures.dtype == torch.float32
+        means = pictures.mean(dim=(1, 2, 3))
+        assert torch.equal(labels, (means > 0).long())
+
+
+@pytest.mark.parametrize(("size", "processes"), [(10, 3), (9, 3), (1, 2)])
+def test_processes_share_the_evaluation_without_doubles(size: int, processes: int) -> None:
+    shares = [[i for i, _ in EvaluationSampler(size, rank, processes)] for rank in range(processes)]
+    assert sorted(index for share in shares for index in share) == list(range(size))
+
+
+def test_processes_share_the_training_evenly_and_leave_none_out() -> None:
+    shares = [[i for i, _ in EpochSampler(10, seed=0, rank=rank, processes=3)] for rank in range(3)]
+    assert [len(share) for share in shares] == [4, 4, 4]
+    assert {index for share in shares for index in share} == set(range(10))
+
+
+@pytest.mark.parametrize(
+    ("size", "batch_size", "expected"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 1, 1])],
+)
+def test_no_training_picture_is_dropped_and_none_stands_alone(
+    size: int, batch_size: int, expected: list[int]
+) -> None:
+    batches = TrainingBatches(EpochSampler(size, seed=0), batch_size)
+    held = list(batches)
+    assert [len(batch) for batch in held] == expected
+    assert len(batches) == len(expected)
+    assert {index for batch in held for index, _ in batch} == set(range(size))
+
+
+def test_a_picture_that_goes_bad_during_training_stops_it(make_data: MakeData) -> None:
+    data = make_data()
+    (data.root / data.samples["train"][0].path).write_text("gone bad")
+    with pytest.raises(UserError, match="cannot be read any more"):
+        epoch(data)
+
+
+def test_skipped_pictures_are_in_no_split(make_data: MakeData, pictures: Path) -> None:
+    (pictures / "dark" / "000.jpg").write_text("no picture")
+    data = make_data(on_error="skip")
+    assert sum(map(len, data.samples.values())) == 23
+    assert all(s.path != "dark/000.jpg" for samples in data.samples.values() for s in samples)
+
+
+def test_workers_fit_the_machine() -> None:
+    assert resolve_workers("auto", 10) == 0
+    assert resolve_workers("auto", 10_000) >= 1
+    assert resolve_workers(3, 10) == 3
+    with pytest.raises(UserError, match=r"data\.num_workers=-1"):
+        resolve_workers(-1, 10)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"val_fraction": 1.5}, {"test_fraction": 0}, {"batch_size": 0}, {"image_size": 2}, {"on_error": "no"}],
+)
+def test_a_setting_out_of_range_is_named(make_data: MakeData, settings: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=f"data.{next(iter(settings))}"):
+        make_data(**settings)

@@ -1,0 +1,61 @@
+"""Unreadable pictures are found before training, all of them, and good ones are remembered."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from graft.data.checks import refuse_or_skip, unreadable_pictures
+from graft.errors import UserError
+from tests.conftest import write_pictures
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    write_pictures(tmp_path / "a", 3, 100, seed=0)
+    return sorted((tmp_path / "a").iterdir())
+
+
+def test_a_truncated_jpeg_is_found(paths: list[Path], tmp_path: Path) -> None:
+    Image.effect_noise((400, 300), 80).save(paths[1], quality=95)
+    paths[1].write_bytes(paths[1].read_bytes()[:-2000])
+    assert list(unreadable_pictures(paths, tmp_path / "seen.tsv")) == [paths[1]]
+
+
+def test_a_truncated_png_and_a_text_are_found(paths: list[Path], tmp_path: Path) -> None:
+    png = tmp_path / "b.png"
+    Image.effect_noise((60, 60), 80).save(png)
+    png.write_bytes(png.read_bytes()[:-500])
+    text = tmp_path / "c.jpg"
+    text.write_text("no picture")
+    assert set(unreadable_pictures([*paths, png, text], tmp_path / "seen.tsv")) == {png, text}
+
+
+def test_good_pictures_are_remembered_until_they_change(paths: list[Path], tmp_path: Path) -> None:
+    seen = tmp_path / "cache" / "seen.tsv"
+    assert unreadable_pictures(paths, seen) == {}
+    assert len(seen.read_text().splitlines()) == 3
+    paths[0].write_text("changed")
+    assert list(unreadable_pictures(paths, seen)) == [paths[0]]
+
+
+def test_a_damaged_memory_is_made_anew(paths: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "seen.tsv").write_bytes(b"\xff\xfe\x00garbage")
+    assert unreadable_pictures(paths, tmp_path / "seen.tsv") == {}
+    assert len((tmp_path / "seen.tsv").read_text().splitlines()) == 3
+
+
+def test_at_most_ten_are_named_and_all_are_counted() -> None:
+    bad = {Path(f"{i:02d}.jpg"): "broken" for i in range(12)}
+    with pytest.raises(UserError, match=r"^12 unreadable pictures: 00\.jpg .* and 2 more\.") as caught:
+        refuse_or_skip(bad, "raise")
+    assert "10.jpg" not in str(caught.value)
+    assert "data.on_error=skip" in str(caught.value)
+
+
+def test_skipping_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        refuse_or_skip({Path("a.jpg"): "broken"}, "skip")
+    assert "LEFT OUT" in caplog.text
+    assert "a.jpg" in caplog.text

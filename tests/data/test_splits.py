@@ -1,0 +1,113 @@
+"""Splits that are made: exact, stratified, seeded; and splits that are taken back."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from graft.data.elpv import read_labels
+from graft.data.folder import Sample
+from graft.data.splits import limit_splits, make_missing_splits, read_splits, write_splits
+from graft.errors import UserError
+
+FRACTIONS = {"val": 0.15, "test": 0.25}
+
+
+def samples(**counts: int) -> list[Sample]:
+    return [Sample(f"{name}/{i:03d}.jpg", name) for name, count in counts.items() for i in range(count)]
+
+
+def sizes(found: list[Sample]) -> Counter[str | None]:
+    return Counter(sample.split for sample in found)
+
+
+def test_elpv_is_split_as_in_its_paper() -> None:
+    cells = [
+        Sample(f"{'defective' if p > 0.5 else 'functional'}/{f.name}", str(p > 0.5), stratum=wafer)
+        for f, p, wafer in read_labels()
+    ]
+    found = make_missing_splits(cells, FRACTIONS, seed=0)
+    assert sizes(found) == {"train": 1574, "val": 394, "test": 656}
+    strata = Counter((s.class_name, s.stratum) for s in cells)
+    tested = Counter((s.class_name, s.stratum) for s in found if s.split == "test")
+    for stratum, count in strata.items():
+        assert abs(tested[stratum] - count / 4) < 1
+
+
+def test_a_split_depends_on_the_seed_but_not_on_the_order_of_the_pictures() -> None:
+    held = samples(a=40, b=20)
+    first = make_missing_splits(held, FRACTIONS, seed=1)
+    assert first == make_missing_splits(held[::-1], FRACTIONS, seed=1)
+    assert first != make_missing_splits(held, FRACTIONS, seed=2)
+
+
+def test_given_splits_are_kept_and_the_missing_one_is_made_from_train() -> None:
+    held = [Sample(f"train/a/{i}.jpg", "a", "train") for i in range(20)]
+    held += [Sample(f"train/b/{i}.jpg", "b", "train") for i in range(20)]
+    held += [Sample("test/a/0.jpg", "a", "test"), Sample("test/b/0.jpg", "b", "test")]
+    found = make_missing_splits(held, {"val": 0.25, "test": 0.5}, seed=0)
+    assert sizes(found) == {"train": 30, "val": 10, "test": 2}
+
+
+def test_every_class_is_in_every_split_however_small_the_fraction() -> None:
+    found = make_missing_splits(samples(a=200, rare=3), {"val": 0.05, "test": 0.05}, seed=0)
+    assert {s.split for s in found if s.class_name == "rare"} == {"train", "val", "test"}
+
+
+def test_a_class_too_small_is_named_with_what_is_needed() -> None:
+    with pytest.raises(UserError, match="class rare has 2 pictures, but 3 are needed"):
+        make_missing_splits(samples(a=20, rare=2), FRACTIONS, seed=0)
+
+
+def test_pictures_of_one_unit_stay_together() -> None:
+    held = [
+        Sample(f"{name}/{unit}-{i}.jpg", name, unit=f"{name}{unit}")
+        for name in ("a", "b")
+        for unit in range(20)
+        for i in range(1 + unit % 4)
+    ]
+    found = make_missing_splits(held, FRACTIONS, seed=3)
+    splits_of = {unit: {s.split for s in found if s.unit == unit} for unit in {s.unit for s in found}}
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    assert sizes(found)["test"] == pytest.approx(0.25 * len(held), abs=6)
+
+
+def test_a_unit_of_two_classes_is_not_torn() -> None:
+    held = [Sample(f"{c}/{u}.jpg", c, unit=str(u)) for u in range(20) for c in ("a", "b")]
+    found = make_missing_splits(held, FRACTIONS, seed=0)
+    assert all(len({s.split for s in found if s.unit == str(u)}) == 1 for u in range(20))
+
+
+def test_a_limit_keeps_every_class_and_no_more_than_asked_for() -> None:
+    found = make_missing_splits(samples(a=100, b=100, rare=4), FRACTIONS, seed=0)
+    limited = limit_splits(found, 6, seed=0)
+    assert max(sizes(limited).values()) <= 6
+    for split in ("train", "val", "test"):
+        assert {s.class_name for s in limited if s.split == split} == {"a", "b", "rare"}
+    assert limited == limit_splits(found, 6, seed=0)
+    with pytest.raises(UserError, match=r"data\.limit=2"):
+        limit_splits(found, 2, seed=0)
+
+
+def test_a_splits_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    held = samples(a=20, b=20)
+    found = make_missing_splits(held, FRACTIONS, seed=0)
+    write_splits(found, tmp_path / "splits.csv")
+    assert read_splits(tmp_path / "splits.csv", held) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,split\n", "needs the columns"),
+        ("path,class,split\na/000.jpg,a,train\na/000.jpg,a,val\n", "1 pictures named twice"),
+        ("path,class,split\nc/9.jpg,c,train\n", "1 pictures not in the data folder"),
+        ("path,class,split\na/000.jpg,a,trian\n", "1 pictures in no known split"),
+        ("path,class,split\na/000.jpg,b,train\n", "1 pictures of another class"),
+        ("path,class,split\na/000.jpg,a,train\n", "no pictures in val, test"),
+    ],
+)
+def test_a_splits_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "splits.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_splits(tmp_path / "splits.csv", samples(a=3, b=3))
