@@ -1,18 +1,23 @@
 """Tiny real picture folders, and the command run as a person runs it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parent.parent
 MakeFolder = Callable[..., Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+MakeConfig = Callable[..., DictConfig]
 
 
 def write_pictures(folder: Path, count: int, shade: int, seed: int) -> None:
@@ -31,6 +36,36 @@ def pictures(tmp_path: Path) -> Path:
     write_pictures(root / "dark", 12, 80, seed=1)
     write_pictures(root / "light", 12, 180, seed=2)
     return root
+
+
+@pytest.fixture
+def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
+    """Compose the settings of a tiny run in this process: 32 pixels, random weights, no workers."""
+    monkeypatch.setenv("GRAFT_ROOT", str(tmp_path))
+    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
+
+    def make(*overrides: str, run: str = "run") -> DictConfig:
+        tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
+        tiny += [f"data.root={pictures}", "data.image_size=32", "data.batch_size=4"]
+        tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2"]
+        with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+            return compose("train", overrides=[*tiny, *overrides])
+
+    return make
+
+
+class KeepCheckpoints(L.Callback):
+    """Keeps a copy of the checkpoint that every epoch begins from, `epoch1.ckpt`, `epoch2.ckpt`, ..."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Copy what the epoch before has left."""
+        del pl_module
+        if (self.folder / "last.ckpt").exists():
+            last = self.folder / "last.ckpt"
+            shutil.copyfile(last, self.folder / f"epoch{trainer.current_epoch}.ckpt")
 
 
 @pytest.fixture

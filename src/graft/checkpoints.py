@@ -74,7 +74,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
         raise UserError(
             f"{path} is no checkpoint of Graft's; a file of plain weights goes to model.weights=PATH."

@@ -34,6 +34,7 @@ class Resumption:
     path: Path
     phase: int  # index into the schedule's phases
     phase_began_at: int  # epoch
+    next_epoch: int
 
 
 def find_resumption(config: DictConfig) -> Resumption | None:
@@ -55,7 +56,7 @@ def find_resumption(config: DictConfig) -> Resumption | None:
     description = checkpoint[DESCRIPTION]
     refuse_other_settings(path, description["settings"], settings_that_matter(config))
     log.info("resuming   %s (epoch %d is done)", path, checkpoint["epoch"] + 1)
-    return Resumption(path, **description["position"])
+    return Resumption(path, **description["position"], next_epoch=checkpoint["epoch"] + 1)
 
 
 def newest_checkpoint(config: DictConfig) -> Path:

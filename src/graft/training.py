@@ -90,10 +90,12 @@ def run(config: DictConfig) -> dict[str, float]:
     log.info(network_summary(backbone, classifier, phases))
     log.info(machine_summary(trainer))
 
-    fit_phases(trainer, module, data, phases, resumption)
-
     checkpoints = trainer.checkpoint_callback
     assert isinstance(checkpoints, BestAndLast)
+    if resumption:
+        checkpoints.resumed_from, data.first_epoch = resumption.path, resumption.next_epoch
+    fit_phases(trainer, module, data, phases, resumption)
+
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},

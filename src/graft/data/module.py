@@ -59,6 +59,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
         self.preprocessing: Preprocessing | None = None
+        self.first_epoch = 0  # of a resumed run, the one it goes on with
 
         found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
         found = without_unreadable(self.root, found, on_error, Path(cache_dir).expanduser())
@@ -95,8 +96,8 @@ class ImageFolderDataModule(L.LightningDataModule):
         transform = training_transform(self.preprocessing, self.augmentation)
         sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process())
         if self.trainer is not None:
-            # Lightning makes a resumed run's first iterator before it says which epoch it is.
-            sampler.set_epoch(self.trainer.current_epoch)
+            # Lightning makes a fit's first iterator before it restores and announces the epoch.
+            sampler.set_epoch(max(self.trainer.current_epoch, self.first_epoch))
         return DataLoader(
             ImageDataset(self.root, self.samples["train"], self.class_names, transform),
             batch_sampler=TrainingBatches(sampler, self.batch_size),

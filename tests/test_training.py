@@ -1,0 +1,135 @@
+"""A run from the settings on: seeds, resuming, and what its checkpoints hold."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from graft.checkpoints import load_classifier
+from graft.data.images import open_rgb
+from graft.data.transforms import evaluation_transform
+from graft.errors import UserError
+from graft.training import class_weights, train
+from tests.conftest import MakeConfig
+
+
+def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return found
+
+
+def assert_equal(a: Any, b: Any, path: str = "") -> None:
+    """Assert that two nests of containers, tensors and numbers are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{path}[{number}]")
+    else:
+        assert a == b, path
+
+
+STATE = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "callbacks")
+
+
+def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ("freeze=false", "trainer.max_epochs=1", "augmentation=standard")
+    first = train(make_config(*settings, run="a"))
+    second = train(make_config(*settings, "data.num_workers=2", run="b"))
+    other = train(make_config(*settings, "seed=1", run="c"))
+    for key in STATE:
+        assert_equal(checkpoint(tmp_path / "a")[key], checkpoint(tmp_path / "b")[key], key)
+    del first["seconds"], second["seconds"]
+    assert first == second
+    assert first["test/loss"] != other["test/loss"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
+    make_config: MakeConfig, tmp_path: Path, workers: int
+) -> None:
+    settings = [
+        "freeze=2",
+        "trainer.max_epochs=4",
+        "augmentation=standard",
+        "+model.options.drop_rate=0.3",
+        "+model.options.drop_path_rate=0.2",
+        f"data.num_workers={workers}",
+    ]
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
+    ]
+    whole = train(make_config(*settings, *keep, run="whole"))
+    expected = checkpoint(tmp_path / "whole")
+    for epoch in (1, 2, 3):
+        resumed_from = tmp_path / "whole" / "checkpoints" / f"epoch{epoch}.ckpt"
+        found = train(make_config(*settings, f"resume={resumed_from}", run=f"from{epoch}"))
+        for key in STATE:
+            assert_equal(checkpoint(tmp_path / f"from{epoch}")[key], expected[key], f"from{epoch} {key}")
+        assert found | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_resuming_with_another_setting_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("trainer.max_epochs=1"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(UserError, match=r"made with optimizer\.lr=0\.003, this run has optimizer\.lr=0\.1"):
+        train(make_config(f"resume={last}", "optimizer.lr=0.1", run="other"))
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_best_and_says_so(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "logs" / "train" / "runs" / "first"
+    train(make_config("trainer.max_epochs=2", f"paths.run={run}"))
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    metrics = train(make_config("resume=last", run="second"))
+    assert "Going on from" in caplog.text
+    assert metrics["epoch"] == 2
+
+
+def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, pictures: Path) -> None:
+    metrics = train(make_config("freeze=false", "head.hidden=8"))
+    splits = (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]
+    tested = [row.split(",") for row in splits if row.endswith("test")]
+    shutil.move(pictures, tmp_path / "elsewhere")
+    loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    transform = evaluation_transform(loaded.preprocessing)
+    batch = torch.stack([transform(open_rgb(tmp_path / "elsewhere" / path)) for path, _, _ in tested])
+    with torch.inference_mode():
+        logits = loaded.classifier(batch)
+    labels = torch.tensor([loaded.class_names.index(name) for _, name, _ in tested])
+    assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(metrics["test/accuracy"])
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert loss == pytest.approx(metrics["test/loss"], rel=1e-5)
+
+
+def test_early_stopping_ends_a_run_before_its_last_epoch(make_config: MakeConfig) -> None:
+    settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-9")
+    assert train(make_config(*settings, "trainer.max_epochs=6"))["epoch"] == 2
+
+
+def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
+    metrics = train(make_config("trainer.max_epochs=1"))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert metrics["parameters/trainable"] < metrics["parameters/total"]
+
+
+def test_class_weights_make_every_class_count_the_same() -> None:
+    assert class_weights(None, [1, 3]) is None
+    weights = class_weights("balanced", [1, 3])
+    assert weights is not None
+    assert weights[0] * 1 == pytest.approx(weights[1] * 3)
+    with pytest.raises(UserError, match=r"loss\.class_weights=equal"):
+        class_weights("equal", [1, 3])
