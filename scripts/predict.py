@@ -1,4 +1,4 @@
-"""Predict new pictures: `python scripts/predict.py checkpoint=best.ckpt input=FOLDER output=predictions.csv`."""
+"""Predict new pictures: `python scripts/predict.py checkpoint=best.ckpt input=FOLDER`."""
 
 import csv
 import sys

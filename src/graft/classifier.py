@@ -21,6 +21,10 @@ class Classifier(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`."""
-        features = self.backbone(pictures.contiguous(memory_format=torch.channels_last))
-        logits: Tensor = self.head(features)
-        return logits
+        return self.forward_with_auxiliary(pictures)[0]
+
+    def forward_with_auxiliary(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits, and those of the backbone's auxiliary classifiers where they learn."""
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        features, auxiliary = self.backbone.forward_with_auxiliary(pictures)
+        return self.head(features), auxiliary

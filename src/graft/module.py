@@ -87,10 +87,11 @@ class TransferModule(L.LightningModule):
         """Return the training loss of a batch: cross-entropy with smoothing and class weights."""
         del batch_idx
         pictures, labels = batch
-        logits = self(pictures).float()
-        loss = F.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        logits, auxiliary = self.classifier.forward_with_auxiliary(pictures)
+        logits = logits.float()
+        loss = self._loss(logits, labels)
+        for early in auxiliary:
+            loss = loss + self.classifier.backbone.auxiliary_weight * self._loss(early.float(), labels)
         self.train_loss.update(loss.detach(), weight=len(labels))
         self.train_metrics.update(logits.detach().softmax(dim=1), labels)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
@@ -128,6 +129,11 @@ class TransferModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes the checkpoint self-contained and resumable."""
         checkpoint[DESCRIPTION] = {**self.description, "position": self.position}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
 
     def _evaluate(self, batch: Batch, split: str, loss: MeanMetric, metrics: MetricCollection) -> None:
         pictures, labels = batch

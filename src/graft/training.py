@@ -18,7 +18,7 @@ from graft.classifier import Classifier
 from graft.configuration import refuse_unknown_arguments
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
-from graft.finetuning import Phase, stage_names
+from graft.finetuning import HEAD, Phase, stage_names
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.resuming import Resumption, find_resumption, settings_that_matter
@@ -69,6 +69,8 @@ def run(config: DictConfig) -> dict[str, float]:
     phases = instantiate(config.finetuning.schedule)(
         stage_names(classifier), config.freeze, config.trainer.max_epochs
     )
+    if all(phase.learns == (HEAD,) for phase in phases):
+        backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
     module = TransferModule(
         classifier,
         num_classes=len(data.class_names),

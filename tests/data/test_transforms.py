@@ -10,7 +10,7 @@ from timm.data import create_transform, resolve_data_config
 from torchvision.models import get_model_weights, list_models
 
 from graft.backbones import build_backbone
-from graft.backbones.torchvision import preprocessing_of
+from graft.backbones.torchvision import preprocessing as preprocessing_of
 from graft.data.transforms import (
     Augmentation,
     apply,

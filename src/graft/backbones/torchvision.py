@@ -1,112 +1,135 @@
-"""Networks and weights of torchvision."""
+"""torchvision's classification networks, with the weights and preprocessing of its weights enums."""
 
-import sys
+import inspect
+import pickle
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
 import torchvision
 from torch import nn
-from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
+from torchvision.models import (
+    WeightsEnum,
+    get_model,
+    get_model_builder,
+    get_model_weights,
+    list_models,
+)
 
-from graft.backbones.backbone import Backbone
-from graft.backbones.heads import find_classification_layer, remove_classification_layer
-from graft.backbones.weights import UNREADABLE, failed_download, fit_weights, is_file_or_url, read_weights
+from graft.backbones.downloads import download, reason
+from graft.backbones.network import BuiltNetwork, classification_layers
+from graft.backbones.weights import DAMAGED, damaged, load_file, refuse_difference
 from graft.errors import UserError, suggestion
 from graft.preprocessing import Preprocessing
 
-AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")  # GoogLeNet's and Inception's second classifiers
+NUM_CLASSES = 1000  # of every classification network in torchvision
 
 
-def build(name: str, weights: str | None, options: dict[str, Any]) -> Backbone:
-    """Return a torchvision network without its classification layer; see `build_backbone`."""
-    names = list_models(module=torchvision.models)
-    if name not in names:
-        raise UserError(f"model.name={name} is no network of torchvision.{suggestion(name, names)}")
-    enum = get_model_weights(name)
-    by_file = weights is not None and is_file_or_url(weights)
-    chosen = None if weights is None or by_file else choose(enum, name, weights)
-    if hasattr(enum, "DEFAULT") and (chosen or by_file) and takes_transform_input(name):
-        # These weights expect inputs scaled as their first authors did; a rebuilt network has to do it too.
-        options = {"transform_input": True, **options}
-    network = construct(name, chosen, options)
-    num_classes = len((chosen or enum.DEFAULT).meta["categories"])
-    remove_auxiliary_heads(network)
-    head = find_classification_layer(network, num_classes)
-    if by_file:
-        assert weights is not None
-        found = read_weights(weights)
-        kept = {k: v for k, v in found.items() if k.split(".")[0] not in AUXILIARY_HEADS}
-        fit_weights(network, kept, head, weights)
-    layer = remove_classification_layer(network, head)
-    is_convolution = isinstance(layer, nn.Conv2d)
-    return Backbone(
-        network,
-        num_features=layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features,
-        preprocessing=preprocessing_of(chosen or enum.DEFAULT),
-        source="torchvision",
-        name=name,
-        weights=f"{chosen.name} of torchvision" if chosen else f"file {weights}" if by_file else "random",
-        options=options,
-        has_convolutional_head=is_convolution,
-    )
+def names() -> list[str]:
+    """Return the names of all classification networks."""
+    return list_models(module=torchvision.models)
 
 
-def choose(enum: type[WeightsEnum], name: str, weights: str) -> WeightsEnum:
-    """Return the member of the network's weights that `model.weights` names."""
-    choices = {member.name: member for member in enum}
-    if weights.lower() == "default":
-        return enum.DEFAULT
-    if weights not in choices:
+def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> BuiltNetwork:
+    """Build a network with weights of its enum (`default` or a name), a file's, or random ones.
+
+    Raises UserError for unknown weights, options that do not fit, a file that does not fit or
+    is damaged, and a failed download.
+    """
+    if name not in names():
         raise UserError(
-            f"model.weights={weights} is none of {name}'s: {', '.join(choices)}."
-            f"{suggestion(weights, choices)} (Or default, a file, a URL, null.)"
+            f"model.name={name}: torchvision has no such network.{suggestion(name, names())} "
+            "python scripts/models.py lists all."
         )
-    return choices[weights]
+    network_class = inspect.signature(get_model_builder(name)).return_annotation
+    accepted = inspect.signature(network_class).parameters
+    entry = choose_weights(name, weights) if isinstance(weights, str) else None
+    arguments = dict(options)
+    if "aux_logits" in accepted:
+        arguments.setdefault("aux_logits", True)
+    if "transform_input" in accepted and isinstance(weights, Path):
+        arguments.setdefault("transform_input", True)  # as the library does for its own file
+    if "init_weights" in accepted and isinstance(weights, Path):
+        arguments.setdefault("init_weights", False)
+    elif "init_weights" in accepted and entry is None:
+        arguments.setdefault("init_weights", True)  # None is a warning for GoogLeNet and Inception
+
+    network = construct(name, entry, arguments, options)
+    *auxiliary, classifier = classification_layers(network, NUM_CLASSES)
+    default: WeightsEnum = get_model_weights(name).DEFAULT
+    built = BuiltNetwork(
+        network=network,
+        name=name,
+        options=options | settings_from_weights(network),
+        weights="random",
+        preprocessing=preprocessing(entry or default, getattr(network, "image_size", None)),
+        classifiers=(classifier,),
+        auxiliary=tuple(auxiliary),
+    )
+    if isinstance(weights, Path):
+        _, difference = load_file(built, weights)
+        refuse_difference(difference, weights, name)
+        return replace(built, weights=f"file {weights.name}")
+    return replace(built, weights=f"{entry.name} (torchvision)") if entry else built
 
 
-def construct(name: str, weights: WeightsEnum | None, options: dict[str, Any]) -> nn.Module:
-    """Build the whole network, its weights downloaded to torch's cache folder when they are not there."""
-    if takes_transform_input(name):
-        options = {"init_weights": weights is None, **options}
+def choose_weights(name: str, weights: str) -> WeightsEnum:
+    """Return the entry of the network's weights enum with its file in torch's cache."""
+    choices = get_model_weights(name)
+    if weights != "default" and weights not in choices.__members__:
+        raise UserError(
+            f"model.weights={weights}: {name} has {', '.join(c.name for c in choices)}."
+            f"{suggestion(weights, choices.__members__)} "
+            "Or write default, the path or URL of a file, or null for random weights."
+        )
+    entry: WeightsEnum = choices["DEFAULT" if weights == "default" else weights]
+    return entry
+
+
+def construct(
+    name: str, entry: WeightsEnum | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> nn.Module:
+    """Return torchvision's network, its own weights loaded by its own loader."""
+    file = download(entry.url) if entry else None
     try:
-        network: nn.Module = get_model(name, weights=weights, progress=sys.stderr.isatty(), **options)
-    except TypeError as error:
-        raise UserError(f"model.options={options} do not fit {name}: {error}.") from error
-    except UNREADABLE as error:
-        if weights is None:
-            raise
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
-        if path.exists():
-            raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it.") from error
-        raise failed_download(weights.url, str(error), path) from error
-    return network
+        with warnings.catch_warnings():
+            # That GoogLeNet's auxiliary classifiers are untrained does not matter: new ones follow.
+            warnings.simplefilter("ignore")
+            return get_model(name, weights=entry, progress=False, **arguments)
+    except (*DAMAGED, AttributeError, ImportError, pickle.UnpicklingError) as error:
+        misfit = "loading state_dict" in str(error)
+        if file and not misfit and not (options and isinstance(error, (TypeError, ValueError))):
+            raise damaged(file, reason(error)) from error
+        if not options and misfit:
+            raise UserError(
+                f"model.weights: {file} does not fit {name} ({reason(error)}); delete it."
+            ) from error
+        raise UserError(
+            f"model.options={options} does not fit {name} of torchvision: {reason(error)}."
+        ) from error
 
 
-def takes_transform_input(name: str) -> bool:
-    """Return whether the network has GoogLeNet's constructor: own input scaling, auxiliary heads."""
-    return name in ("googlenet", "inception_v3")
+def settings_from_weights(network: nn.Module) -> dict[str, Any]:
+    """Return the constructor arguments that torchvision's builders themselves set for some weights.
+
+    GoogLeNet and Inception v3 scale their input as in Google's files; a ViT has its weights' size.
+    """
+    keys = ("transform_input", "image_size")
+    return {key: getattr(network, key) for key in keys if hasattr(network, key)}
 
 
-def remove_auxiliary_heads(network: nn.Module) -> None:
-    """Take GoogLeNet's and Inception's second classifiers away, so that logits are never a tuple."""
-    if hasattr(network, "aux_logits"):
-        network.aux_logits = False  # type: ignore[assignment]
-        for name in AUXILIARY_HEADS:
-            if hasattr(network, name):
-                setattr(network, name, None)
-
-
-def preprocessing_of(weights: WeightsEnum) -> Preprocessing:
-    """Return the evaluation preprocessing that the weights carry."""
-    transforms = weights.transforms()
-    crop = list(transforms.crop_size)
+def preprocessing(entry: WeightsEnum, image_size: int | None = None) -> Preprocessing:
+    """Return the weights' own evaluation preprocessing, scaled if the network wants another size."""
+    transforms = entry.transforms()
+    (crop,), (resize,) = transforms.crop_size, transforms.resize_size
+    if image_size:
+        crop, resize = image_size, resize * image_size // crop
     return Preprocessing(
-        resize=tuple(transforms.resize_size),
-        crop=(crop[0], crop[-1]),
+        resize=(resize,),
+        crop=(crop, crop),
         interpolation=transforms.interpolation.value,
-        antialias=transforms.antialias is not False,
+        antialias=bool(transforms.antialias),
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
     )
