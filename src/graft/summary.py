@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from torch import nn
 
-from graft.backbones import Backbone
+from graft.classifier import Classifier
 from graft.data import ImageFolderDataModule
 from graft.finetuning import Phase
 
@@ -30,8 +30,9 @@ def data_summary(data: ImageFolderDataModule) -> str:
     )
 
 
-def network_summary(backbone: Backbone, classifier: nn.Module, phases: list[Phase]) -> str:
+def network_summary(classifier: Classifier, phases: list[Phase]) -> str:
     """Return the network, its weights, and what learns in each phase."""
+    backbone = classifier.backbone
     height, width = backbone.preprocessing.crop
     lines = [
         f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",

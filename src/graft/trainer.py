@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig
 
 from graft.callbacks.reproducibility import SeedEachEpoch
@@ -39,13 +40,14 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     accelerator = resolve_accelerator(config.trainer.accelerator)
     check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
     precision = resolve_precision(str(config.trainer.precision), accelerator)
-    entries = config.get("callbacks") or {}
-    callbacks = [*(instantiate(entry) for entry in entries.values()), SeedEachEpoch(config.seed)]
-    loggers = [instantiate(entry) for entry in (config.get("logger") or {}).values()]
+    loggers = [instantiate(entry) for entry in config.logger.values()]
+    callbacks = [instantiate(entry) for entry in config.callbacks.values()]
+    if not loggers:  # LearningRateMonitor refuses to run without one.
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     trainer: L.Trainer = instantiate(
         config.trainer,
         precision=precision,
-        callbacks=callbacks,
+        callbacks=[*callbacks, SeedEachEpoch(config.seed)],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,  # graft.callbacks.progress

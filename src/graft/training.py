@@ -18,7 +18,7 @@ from graft.classifier import Classifier
 from graft.configuration import refuse_unknown_arguments
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
-from graft.finetuning import HEAD, Phase, stage_names
+from graft.finetuning import Phase, stage_names
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.resuming import Resumption, find_resumption, settings_that_matter
@@ -56,44 +56,24 @@ def run(config: DictConfig) -> dict[str, float]:
     """Do what `train` says, step by step."""
     began = time.monotonic()
     keep_freed_memory()
-    run_folder = Path(config.paths.run)
     resumption = find_resumption(config)
     trainer = build_trainer(config)
+    checkpoints = checkpoint_callback(trainer)
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data: ImageFolderDataModule = instantiate(config.data)
-    backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
-    preprocessing = data.use_preprocessing(backbone.preprocessing)
-    head_settings: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
-    classifier = Classifier(backbone, build_head(backbone, len(data.class_names), **head_settings))
+    classifier, description = build_classifier(config, data)
     phases = instantiate(config.finetuning.schedule)(
         stage_names(classifier), config.freeze, config.trainer.max_epochs
     )
-    if all(phase.learns == (HEAD,) for phase in phases):
-        backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
-    module = TransferModule(
-        classifier,
-        num_classes=len(data.class_names),
-        optimizer=instantiate(config.optimizer, _convert_="all"),
-        scheduler=instantiate(config.scheduler),
-        learning_rate=config.optimizer.lr,
-        head_lr_multiplier=config.finetuning.head_lr_multiplier,
-        layer_decay=config.finetuning.layer_decay,
-        label_smoothing=config.loss.label_smoothing,
-        class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
-    )
-    module.description = {
-        **describe(backbone, head_settings, data.class_names, preprocessing),
-        "settings": settings_that_matter(config),
-    }
+    module = build_module(config, data, classifier)
+    module.description = {**description, "settings": settings_that_matter(config)}
     if trainer.is_global_zero:
-        data.write_splits(run_folder / "splits.csv")
+        data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
-    log.info(network_summary(backbone, classifier, phases))
+    log.info(network_summary(classifier, phases))
     log.info(machine_summary(trainer))
 
-    checkpoints = trainer.checkpoint_callback
-    assert isinstance(checkpoints, BestAndLast)
     if resumption:
         checkpoints.resumed_from, data.first_epoch = resumption.path, resumption.next_epoch
     fit_phases(trainer, module, data, phases, resumption)
@@ -109,11 +89,37 @@ def run(config: DictConfig) -> dict[str, float]:
         "parameters/trainable": count(p for p in classifier.parameters() if p.requires_grad),
     }
     if trainer.is_global_zero:
-        (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
-    log.info("%s\n", results_table(metrics))
-    log.info(next_steps(run_folder, checkpoints.best_path))
+        report(Path(config.paths.run), metrics, checkpoints.best_path)
     return metrics
+
+
+def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> tuple[Classifier, dict[str, Any]]:
+    """Return the network for the data's classes, and what rebuilds it from a checkpoint.
+
+    The data module learns how the weights need their pictures.
+    """
+    backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
+    if config.freeze is True:
+        backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
+    preprocessing = data.use_preprocessing(backbone.preprocessing)
+    head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
+    classifier = Classifier(backbone, build_head(backbone, len(data.class_names), **head))
+    return classifier, describe(backbone, head, data.class_names, preprocessing)
+
+
+def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Classifier) -> TransferModule:
+    """Return the module that trains the classifier as the settings say."""
+    return TransferModule(
+        classifier,
+        num_classes=len(data.class_names),
+        optimizer=instantiate(config.optimizer, _convert_="all"),
+        scheduler=instantiate(config.scheduler),
+        learning_rate=config.optimizer.lr,
+        head_lr_multiplier=config.finetuning.head_lr_multiplier,
+        layer_decay=config.finetuning.layer_decay,
+        label_smoothing=config.loss.label_smoothing,
+        class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
+    )
 
 
 def fit_phases(
@@ -136,6 +142,22 @@ def fit_phases(
         module.position = {"phase": number, "phase_began_at": began_at}
         trainer.fit_loop.max_epochs = began_at + phase.epochs
         trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
+
+
+def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
+    """Return the callback that keeps the best checkpoint, which the end of the run tests."""
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, BestAndLast):
+        raise UserError("callbacks.checkpoint is needed: the best checkpoint is tested in the end.")
+    return callback
+
+
+def report(run_folder: Path, metrics: dict[str, float], best: Path) -> None:
+    """Write `metrics.json`, and say what came out and what comes next."""
+    (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
+    log.info("%s\n", results_table(metrics))
+    log.info(next_steps(run_folder, best))
 
 
 def class_weights(choice: str | None, counts: list[int]) -> list[float] | None:
