@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig
 
+from graft.callbacks.interruption import ExitWhenInterrupted
 from graft.callbacks.reproducibility import SeedEachEpoch
 from graft.checkpoints import AtomicCheckpointIO
 from graft.errors import UserError
@@ -47,7 +48,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     trainer: L.Trainer = instantiate(
         config.trainer,
         precision=precision,
-        callbacks=[*callbacks, SeedEachEpoch(config.seed)],
+        callbacks=[*callbacks, SeedEachEpoch(config.seed), ExitWhenInterrupted()],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,  # graft.callbacks.progress

@@ -150,6 +150,26 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
     assert finals[0] == finals[1]
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, name: str, code: int) -> None:
+    settings = [*TINY, f"data.root={pictures}", "trainer.max_epochs=1000", "hydra.run.dir=run"]
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *settings],
+        cwd=tmp_path,
+        env=command_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert any(line.startswith("epoch 2/") for line in process.stdout)
+    process.send_signal(signal.Signals[name])
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert stderr.strip().endswith("resume=last")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
 def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, pictures: Path) -> None:
     result = command(
         "-m",
