@@ -12,7 +12,16 @@ from graft.backbones import build_backbone, build_head
 from graft.backbones.stages import stages
 from graft.classifier import Classifier
 from graft.errors import UserError
-from graft.finetuning import Phase, apply_phase, hold_frozen, stage_names, standard
+from graft.finetuning import (
+    Phase,
+    apply_phase,
+    gradual,
+    hold_frozen,
+    lp_ft,
+    named_stages,
+    select,
+    standard,
+)
 from graft.module import TransferModule
 from graft.optim import parameter_groups
 
@@ -69,7 +78,7 @@ def test_a_frozen_backbone_is_bit_identical_after_training(classifier: Classifie
 
 
 def test_frozen_stages_below_learning_ones_keep_their_batchnorm_statistics(classifier: Classifier) -> None:
-    names = stage_names(classifier)
+    names = tuple(named_stages(classifier))
     before = snapshot(classifier)
     fit(classifier, Phase("last", names[-2:], 1))
     learning = {p for s in stages(classifier.backbone) if s.name == names[-2] for p in s.parameters}
@@ -86,20 +95,20 @@ def test_all_that_learns_changes_and_all_that_is_frozen_has_no_gradient(classifi
     before = snapshot(classifier)
     module = fit(classifier, HEAD_ONLY)
     assert all(parameter.grad is None for parameter in classifier.backbone.parameters())
-    module = fit(classifier, Phase("everything", stage_names(classifier), 1))
+    module = fit(classifier, Phase("everything", tuple(named_stages(classifier)), 1))
     assert {n for n, _ in classifier.named_parameters()} <= changed(before, classifier)
     assert module.phase is not None
 
 
 def test_an_unfrozen_phase_learns_after_a_frozen_one(classifier: Classifier) -> None:
-    everything = Phase("everything", stage_names(classifier), 1)
+    everything = Phase("everything", tuple(named_stages(classifier)), 1)
     before = snapshot(classifier)
     fit(classifier, HEAD_ONLY, everything)
     assert {n for n, _ in classifier.named_parameters()} <= changed(before, classifier)
 
 
 def test_a_phase_does_not_depend_on_the_ones_before(classifier: Classifier) -> None:
-    everything = Phase("everything", stage_names(classifier), 1)
+    everything = Phase("everything", tuple(named_stages(classifier)), 1)
     for phase in (everything, HEAD_ONLY, everything, HEAD_ONLY):
         apply_phase(classifier, phase)
         learning = {n for n, p in classifier.named_parameters() if p.requires_grad}
@@ -125,7 +134,7 @@ def test_a_frozen_backbone_gives_the_same_features_in_training_and_evaluation(cl
 
 
 def test_dropout_and_stochastic_depth_of_a_learning_stage_are_on(classifier: Classifier) -> None:
-    apply_phase(classifier, Phase("everything", stage_names(classifier), 1))
+    apply_phase(classifier, Phase("everything", tuple(named_stages(classifier)), 1))
     classifier.train()
     hold_frozen(classifier)
     assert all(part.training for part in classifier.modules())
@@ -169,15 +178,16 @@ def test_a_factor_out_of_range_is_named(
         parameter_groups(classifier, 0.1, *factors)
 
 
-STAGES = ("stem", "layer1", "head")
+STAGES = {"stem": ["conv1.weight"], "layer1": ["layer1.0.weight"], "head": ["head.weight"]}
+ALL = tuple(STAGES)
 
 
 @pytest.mark.parametrize(
     ("freeze", "expected"),
     [
         (True, [Phase("head", ("head",), 5)]),
-        (False, [Phase("everything", STAGES, 5)]),
-        (2, [Phase("head", ("head",), 2), Phase("everything", STAGES, 3)]),
+        (False, [Phase("everything", ALL, 5)]),
+        (2, [Phase("head", ("head",), 2), Phase("everything", ALL, 3)]),
     ],
 )
 def test_freeze_says_the_phases(freeze: Any, expected: list[Phase]) -> None:
@@ -188,3 +198,54 @@ def test_freeze_says_the_phases(freeze: Any, expected: list[Phase]) -> None:
 def test_any_other_freeze_is_refused(freeze: Any) -> None:
     with pytest.raises(UserError, match=f"freeze={freeze}"):
         standard(STAGES, freeze, 5)
+
+
+def test_lp_ft_goes_on_with_everything_at_a_smaller_rate() -> None:
+    assert lp_ft(STAGES, True, 5, probe_epochs=2, rate=0.1) == [
+        Phase("head", ("head",), 2),
+        Phase("everything", ALL, 3, 0.1),
+    ]
+    with pytest.raises(UserError, match="probe_epochs=5"):
+        lp_ft(STAGES, True, 5, probe_epochs=5, rate=0.1)
+
+
+def test_gradual_lets_one_more_stage_learn_in_each_phase() -> None:
+    assert gradual(STAGES, True, 6, epochs_per_stage=2) == [
+        Phase("head", ("head",), 2),
+        Phase("from layer1", ("layer1", "head"), 2),
+        Phase("everything", ALL, 2),
+    ]
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=5 or more; it is 4"):
+        gradual(STAGES, True, 4, epochs_per_stage=2)
+
+
+def test_select_takes_stages_and_patterns_and_names_the_nearest_of_a_wrong_one() -> None:
+    assert select(STAGES, True, 3, ["layer1.*", "head"]) == [Phase("selected", ("layer1.*", "head"), 3)]
+    with pytest.raises(UserError, match=r"layr1\.\* matches no parameter\. Did you mean 'layer1'"):
+        select(STAGES, True, 3, ["layr1.*"])
+    with pytest.raises(UserError, match="empty"):
+        select(STAGES, True, 3, [])
+
+
+def test_a_pattern_lets_exactly_its_parameters_learn(classifier: Classifier) -> None:
+    before = snapshot(classifier)
+    fit(classifier, Phase("selected", ("*bn1.weight", "head"), 1))
+    learning = {name for name, p in classifier.named_parameters() if p.requires_grad}
+    assert learning == {
+        n for n, _ in classifier.named_parameters() if n.endswith("bn1.weight") or "head" in n
+    }
+    assert learning == changed(before, classifier) & {n for n, _ in classifier.named_parameters()}
+
+
+def test_frozen_norms_keep_weights_and_statistics_while_the_rest_learns(classifier: Classifier) -> None:
+    everything = Phase("everything", tuple(named_stages(classifier)), 1)
+    apply_phase(classifier, everything, norm="frozen")
+    classifier.train()
+    hold_frozen(classifier)
+    norms = [m for m in classifier.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
+    convolutions = [m for m in classifier.modules() if isinstance(m, nn.Conv2d)]
+    assert all(convolution.weight.requires_grad for convolution in convolutions)
+    with pytest.raises(UserError, match=r"finetuning\.norm=off"):
+        apply_phase(classifier, everything, norm="off")

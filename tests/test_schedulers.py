@@ -52,3 +52,23 @@ def test_a_schedule_goes_on_exactly_after_a_restart() -> None:
 def test_a_warmup_that_is_no_share_is_refused(warmup: float) -> None:
     with pytest.raises(UserError, match=r"scheduler\.warmup"):
         schedulers.cosine(optimizer(), 10, 5, warmup=warmup)
+
+
+def test_one_cycle_begins_and_ends_where_torchs_own_does() -> None:
+    found = rates(schedulers.one_cycle(optimizer(), 50, 10, warmup=0.3), 50)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer(), max_lr=1.0, total_steps=50, pct_start=0.3)
+    expected = rates(theirs, 49)
+    assert max(found) == pytest.approx(1.0, abs=0.01)
+    assert found[0] == pytest.approx(expected[0])
+    assert found[-1] == pytest.approx(1 / 25e4)
+    assert found[:15] == sorted(found[:15])
+    assert found[15:] == sorted(found[15:], reverse=True)
+
+
+def test_bit_hyperrule_has_the_papers_steps() -> None:
+    found = rates(schedulers.bit_hyperrule(optimizer(), 500, 10), 500)
+    assert found[0] == pytest.approx(0.01)
+    assert found[99] == found[199] == 1.0
+    assert [found[step] for step in (200, 299, 300, 399, 400, 499)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )

@@ -54,12 +54,20 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
     assert first["test/loss"] != other["test/loss"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("schedule", "workers"),
+    [
+        ("freeze=2", 0),
+        ("freeze=2", 2),
+        ("finetuning=lp_ft finetuning.schedule.probe_epochs=2 scheduler=one_cycle", 2),
+        ("finetuning=select finetuning.schedule.train=[*bn1.*,head] finetuning.norm=train", 0),
+    ],
+)
 def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
-    make_config: MakeConfig, tmp_path: Path, workers: int
+    make_config: MakeConfig, tmp_path: Path, schedule: str, workers: int
 ) -> None:
     settings = [
-        "freeze=2",
+        *schedule.split(),
         "trainer.max_epochs=4",
         "augmentation=standard",
         "+model.options.drop_rate=0.3",

@@ -5,45 +5,53 @@ A stage is a named part of the network, from the stem to the head. Each phase is
 schedule, DDP's buckets, compiled graphs, is built anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from graft.backbones.stages import stages
+from graft.backbones import stages
 from graft.classifier import Classifier
-from graft.errors import UserError
+from graft.errors import UserError, suggestion
 
 HEAD = "head"
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+# The parameters of every stage, from stem to head, by the names that people see: `layer4.0.bn1.weight`.
+Stages = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training in which the same stages learn."""
+    """A stretch of training in which the same things learn."""
 
-    name: str  # as the console and TensorBoard show it
-    learns: tuple[str, ...]  # names of the stages that learn, from stem to head
+    name: str  # as the console shows it
+    learns: tuple[str, ...]  # stages, or patterns of parameter names (`layer4.*`), from stem to head
     epochs: int
+    rate: float = 1.0  # factor on every learning rate
 
 
-def stage_names(classifier: Classifier) -> tuple[str, ...]:
-    """Return the names of the network's stages from stem to head."""
-    return (*(stage.name for stage in stages(classifier.backbone)), HEAD)
+def named_stages(classifier: Classifier) -> dict[str, tuple[str, ...]]:
+    """Return the parameters of every stage, the head's last; see `Stages`."""
+    found = {
+        stage.name: tuple(name.removeprefix("network.") for name in stage.parameters)
+        for stage in stages(classifier.backbone)
+    }
+    return {**found, HEAD: tuple(f"{HEAD}.{name}" for name, _ in classifier.head.named_parameters())}
 
 
-def standard(all_stages: Sequence[str], freeze: Any, max_epochs: int) -> list[Phase]:
+def standard(named: Stages, freeze: Any, max_epochs: int) -> list[Phase]:
     """Return the phases of `freeze`: the head only, everything, or the head for n epochs before it.
 
     Raises UserError where `freeze` is neither true nor false nor a number of epochs that leaves
     at least one of `max_epochs` for everything.
     """
-    if max_epochs < 1:
-        raise UserError(f"trainer.max_epochs={max_epochs}: it is at least 1.")
     if freeze is True:
         return [Phase("head", (HEAD,), max_epochs)]
     if freeze is False:
-        return [Phase("everything", tuple(all_stages), max_epochs)]
+        return [Phase("everything", tuple(named), max_epochs)]
     if not isinstance(freeze, int) or freeze < 1:
         raise UserError(f"freeze={freeze}: write true, false, or a number of epochs (1 or more).")
     if freeze >= max_epochs:
@@ -51,19 +59,82 @@ def standard(all_stages: Sequence[str], freeze: Any, max_epochs: int) -> list[Ph
             f"freeze={freeze} leaves no epoch for fine-tuning: trainer.max_epochs is {max_epochs}; "
             "make it larger, or write freeze=true."
         )
+    return [Phase("head", (HEAD,), freeze), Phase("everything", tuple(named), max_epochs - freeze)]
+
+
+def lp_ft(named: Stages, freeze: Any, max_epochs: int, probe_epochs: int, rate: float) -> list[Phase]:
+    """Return a linear probe, then everything from that head at `rate` times the learning rates.
+
+    A converged head does not distort the pretrained features with the gradients of a random one
+    (Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features, ICLR).
+    """
+    del freeze  # It names another schedule: `standard`.
+    if not 1 <= probe_epochs < max_epochs:
+        raise UserError(
+            f"finetuning.schedule.probe_epochs={probe_epochs}: it is at least 1 and below "
+            f"trainer.max_epochs={max_epochs}."
+        )
     return [
-        Phase("head", (HEAD,), freeze),
-        Phase("everything", tuple(all_stages), max_epochs - freeze),
+        Phase("head", (HEAD,), probe_epochs),
+        Phase("everything", tuple(named), max_epochs - probe_epochs, rate),
     ]
 
 
-def apply_phase(classifier: Classifier, phase: Phase) -> None:
-    """Let exactly the phase's stages learn; the state depends on the phase alone, not on the past."""
-    parameters = dict(classifier.backbone.named_parameters())
-    for stage in stages(classifier.backbone):
-        for name in stage.parameters:
-            parameters[name].requires_grad_(stage.name in phase.learns)
-    classifier.head.requires_grad_(HEAD in phase.learns)
+def gradual(named: Stages, freeze: Any, max_epochs: int, epochs_per_stage: int) -> list[Phase]:
+    """Return phases that begin with the head and let one more stage learn in each, up to the stem.
+
+    The last one has the epochs that are left (Howard & Ruder 2018, ULMFiT, ACL).
+    """
+    del freeze
+    names = tuple(named)
+    needed = (len(names) - 1) * epochs_per_stage + 1
+    if epochs_per_stage < 1 or max_epochs < needed:
+        raise UserError(
+            f"finetuning=gradual with epochs_per_stage={epochs_per_stage} and {len(names)} stages needs "
+            f"trainer.max_epochs={needed} or more; it is {max_epochs}."
+        )
+    phases = [Phase("head", (HEAD,), epochs_per_stage)]
+    phases += [Phase(f"from {names[i]}", names[i:], epochs_per_stage) for i in range(len(names) - 2, 0, -1)]
+    return [*phases, Phase("everything", names, max_epochs - (len(names) - 1) * epochs_per_stage)]
+
+
+def select(named: Stages, freeze: Any, max_epochs: int, train: Sequence[str]) -> list[Phase]:
+    """Return one phase in which the parameters that match one of the patterns `train` learn.
+
+    Raises UserError for a pattern that matches nothing, with the name nearest to it.
+    """
+    del freeze
+    every = [name for names in named.values() for name in names]
+    for pattern in train:
+        if pattern not in named and not any(fnmatchcase(name, pattern) for name in every):
+            hint = suggestion(pattern.rstrip(".*"), named)
+            raise UserError(
+                f"finetuning.schedule.train: {pattern} matches no parameter.{hint} "
+                f"Stages: {', '.join(named)}."
+            )
+    if not train:
+        raise UserError("finetuning.schedule.train is empty: write patterns such as [layer4.*,head.*].")
+    return [Phase("selected", tuple(train), max_epochs)]
+
+
+def apply_phase(classifier: Classifier, phase: Phase, norm: str = "train") -> None:
+    """Let exactly what the phase names learn; the state depends on the phase alone, not on the past.
+
+    With `norm="frozen"`, the norm layers of the backbone never learn. Raises UserError for another
+    value than train or frozen.
+    """
+    if norm not in ("train", "frozen"):
+        raise UserError(f"finetuning.norm={norm}: write train or frozen.")
+    backbone = {name.removeprefix("network."): p for name, p in classifier.backbone.named_parameters()}
+    head = {f"{HEAD}.{name}": p for name, p in classifier.head.named_parameters()}
+    for stage, names in named_stages(classifier).items():
+        for name in names:
+            is_chosen = stage in phase.learns or any(fnmatchcase(name, p) for p in phase.learns)
+            (head if stage == HEAD else backbone)[name].requires_grad_(is_chosen)
+    if norm == "frozen":
+        for module in classifier.backbone.modules():
+            if isinstance(module, NORMS):
+                module.requires_grad_(False)
     for parameter in classifier.parameters():
         parameter.grad = None  # A gradient left from before would move a frozen tensor.
 

@@ -39,6 +39,7 @@ class TransferModule(L.LightningModule):
         learning_rate: float,
         head_lr_multiplier: float = 1.0,
         layer_decay: float = 1.0,
+        norm: str = "train",
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
     ) -> None:
@@ -51,6 +52,7 @@ class TransferModule(L.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.rates = (learning_rate, head_lr_multiplier, layer_decay)
+        self.norm = norm
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         weights = None if class_weights is None else torch.tensor(class_weights)
@@ -69,7 +71,7 @@ class TransferModule(L.LightningModule):
     def begin(self, phase: Phase) -> None:
         """Let exactly the phase's stages learn."""
         self.phase = phase
-        apply_phase(self.classifier, phase)
+        apply_phase(self.classifier, phase, self.norm)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "TransferModule":
@@ -112,7 +114,9 @@ class TransferModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule of this phase, stepped after every batch."""
         assert self.phase is not None, "begin(phase) comes before fit"
-        optimizer = self.make_optimizer(parameter_groups(self.classifier, *self.rates))
+        learning_rate, *factors = self.rates
+        groups = parameter_groups(self.classifier, learning_rate * self.phase.rate, *factors)
+        optimizer = self.make_optimizer(groups)
         # The Trainer knows the steps of all epochs up to this phase's end.
         max_epochs = self.trainer.max_epochs or 1
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // max_epochs)

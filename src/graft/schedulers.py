@@ -45,3 +45,42 @@ def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
     return LambdaLR(optimizer, factor)
+
+
+def one_cycle(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup: float) -> LambdaLR:
+    """Raise every rate along a half cosine from a 25th, then lower it likewise to a 10,000th of that.
+
+    Smith & Topin 2018, Super-Convergence, with the values of torch's OneCycleLR; momentum is constant.
+    """
+    del steps_per_epoch
+    if not 0 < warmup < 1:
+        raise UserError(f"scheduler.warmup={warmup}: it is a share of all steps, 0 < warmup < 1.")
+    peak = warmup * total_steps
+    first, last = 1 / 25, 1 / 25e4
+
+    def factor(now: int) -> float:
+        if now < peak:
+            return half_cosine(first, 1.0, now / peak)
+        return half_cosine(1.0, last, min(1.0, (now - peak) / max(1, total_steps - 1 - peak)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def half_cosine(start: float, end: float, progress: float) -> float:
+    """Go from `start` to `end` along a half cosine; `progress` is between 0 and 1."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def bit_hyperrule(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
+    """Warm up over a fifth of the steps, then divide every rate by 10 at 2, 3 and 4 fifths.
+
+    The rule for fewer than 20,000 pictures of Kolesnikov et al. 2020 (Big Transfer, ECCV), which has
+    500 steps, 100 of them warm-up: `trainer.max_steps=500` with enough epochs.
+    """
+    del steps_per_epoch
+    fifth = max(1.0, total_steps / 5)
+
+    def factor(now: int) -> float:
+        return (now + 1) / fifth if now + 1 < fifth else 0.1 ** max(0, min(3, int(now / fifth) - 1))
+
+    return LambdaLR(optimizer, factor)

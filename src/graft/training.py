@@ -18,7 +18,7 @@ from graft.classifier import Classifier
 from graft.configuration import refuse_unknown_arguments
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
-from graft.finetuning import Phase, stage_names
+from graft.finetuning import HEAD, Phase, named_stages
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.resuming import Resumption, find_resumption, settings_that_matter
@@ -62,12 +62,9 @@ def run(config: DictConfig) -> dict[str, float]:
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data: ImageFolderDataModule = instantiate(config.data)
-    classifier, description = build_classifier(config, data)
-    phases = instantiate(config.finetuning.schedule)(
-        stage_names(classifier), config.freeze, config.trainer.max_epochs
-    )
+    classifier = build_classifier(config, data)
+    phases = plan_phases(config, classifier)
     module = build_module(config, data, classifier)
-    module.description = {**description, "settings": settings_that_matter(config)}
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
@@ -93,23 +90,27 @@ def run(config: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> tuple[Classifier, dict[str, Any]]:
-    """Return the network for the data's classes, and what rebuilds it from a checkpoint.
-
-    The data module learns how the weights need their pictures.
-    """
+def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> Classifier:
+    """Return the network for the data's classes; the data learn how its weights need their pictures."""
     backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
-    if config.freeze is True:
-        backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
-    preprocessing = data.use_preprocessing(backbone.preprocessing)
-    head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
-    classifier = Classifier(backbone, build_head(backbone, len(data.class_names), **head))
-    return classifier, describe(backbone, head, data.class_names, preprocessing)
+    data.use_preprocessing(backbone.preprocessing)
+    return Classifier(backbone, build_head(backbone, len(data.class_names), **config.head))
+
+
+def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
+    """Return the phases of the schedule that `finetuning` names."""
+    if config.trainer.max_epochs < 1:
+        raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: it is at least 1.")
+    schedule = instantiate(config.finetuning.schedule, _convert_="all")
+    phases: list[Phase] = schedule(named_stages(classifier), config.freeze, config.trainer.max_epochs)
+    if all(phase.learns == (HEAD,) for phase in phases):
+        classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
+    return phases
 
 
 def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Classifier) -> TransferModule:
     """Return the module that trains the classifier as the settings say."""
-    return TransferModule(
+    module = TransferModule(
         classifier,
         num_classes=len(data.class_names),
         optimizer=instantiate(config.optimizer, _convert_="all"),
@@ -117,9 +118,17 @@ def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Cl
         learning_rate=config.optimizer.lr,
         head_lr_multiplier=config.finetuning.head_lr_multiplier,
         layer_decay=config.finetuning.layer_decay,
+        norm=config.finetuning.norm,
         label_smoothing=config.loss.label_smoothing,
         class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
     )
+    assert data.preprocessing is not None
+    head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
+    module.description = {
+        **describe(classifier.backbone, head, data.class_names, data.preprocessing),
+        "settings": settings_that_matter(config),
+    }
+    return module
 
 
 def fit_phases(

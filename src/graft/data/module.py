@@ -79,12 +79,11 @@ class ImageFolderDataModule(L.LightningDataModule):
         counts = Counter(sample.class_name for sample in self.samples[split])
         return [counts[name] for name in self.class_names]
 
-    def use_preprocessing(self, preprocessing: Preprocessing) -> Preprocessing:
-        """Prepare pictures as the network's weights need it, at `image_size`; return how."""
+    def use_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Prepare pictures as the network's weights need it; `image_size` overrides their size."""
         if self.image_size is not None:
             preprocessing = with_image_size(preprocessing, self.image_size)
         self.preprocessing = preprocessing
-        return preprocessing
 
     def write_splits(self, file: Path) -> None:
         """Write which picture is in which split; `data.splits=FILE` takes it back."""
