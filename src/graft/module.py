@@ -18,6 +18,7 @@ from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.finetuning import Phase, apply_phase, hold_frozen
 from graft.optim import parameter_groups
+from graft.regularisation import StartingPoint, batch_mixing
 
 Batch = tuple[Tensor, Tensor]
 
@@ -27,7 +28,7 @@ class TransferModule(L.LightningModule):
 
     `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of
     steps and the steps of one epoch. The rates are those of `graft.optim`. `class_weights`
-    `[num_classes]` weighs the training loss.
+    `[num_classes]` weighs the training loss. `l2_sp`, `mixup`, `cutmix`: see `graft.regularisation`.
     """
 
     def __init__(
@@ -42,6 +43,9 @@ class TransferModule(L.LightningModule):
         norm: str = "train",
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        l2_sp: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -57,6 +61,8 @@ class TransferModule(L.LightningModule):
         self.class_weights: Tensor | None
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("class_weights", weights, persistent=False)
+        self.start = StartingPoint(classifier.backbone, l2_sp) if l2_sp else None
+        self.mix = batch_mixing(num_classes, mixup, cutmix)
         self.phase: Phase | None = None
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
@@ -89,11 +95,14 @@ class TransferModule(L.LightningModule):
         """Return the training loss of a batch: cross-entropy with smoothing and class weights."""
         del batch_idx
         pictures, labels = batch
+        pictures, targets = self.mix(pictures, labels) if self.mix else (pictures, labels)
         logits, auxiliary = self.classifier.forward_with_auxiliary(pictures)
         logits = logits.float()
-        loss = self._loss(logits, labels)
+        loss = self._loss(logits, targets)
         for early in auxiliary:
-            loss = loss + self.classifier.backbone.auxiliary_weight * self._loss(early.float(), labels)
+            loss = loss + self.classifier.backbone.auxiliary_weight * self._loss(early.float(), targets)
+        if self.start is not None:
+            loss = loss + self.start.penalty()
         self.train_loss.update(loss.detach(), weight=len(labels))
         self.train_metrics.update(logits.detach().softmax(dim=1), labels)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
@@ -134,9 +143,9 @@ class TransferModule(L.LightningModule):
         """Add what makes the checkpoint self-contained and resumable."""
         checkpoint[DESCRIPTION] = {**self.description, "position": self.position}
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+            logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
     def _evaluate(self, batch: Batch, split: str, loss: MeanMetric, metrics: MetricCollection) -> None:

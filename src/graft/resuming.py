@@ -25,6 +25,8 @@ MATTERING = (
     "scheduler",
     "augmentation",
 )
+# The folder may have moved, and workers change nothing.
+MATTERING_OF_DATA = ("batch_size", "balanced", "image_size", "limit", "val_fraction", "test_fraction")
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,13 @@ def newest_checkpoint(config: DictConfig) -> Path:
 def settings_that_matter(config: DictConfig) -> dict[str, Any]:
     """Return the settings that a resumed run has to share, as plain containers."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    return {key: plain[key] for key in MATTERING}
+    data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
+    return {**{key: plain[key] for key in MATTERING}, "data": data}
 
 
 def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raise a UserError that names the first setting that differs, and both values."""
-    for key in MATTERING:
+    for key in (*MATTERING, "data"):
         difference = first_difference(key, saved[key], asked[key])
         if difference:
             name, was, now = difference

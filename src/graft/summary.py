@@ -30,10 +30,11 @@ def data_summary(data: ImageFolderDataModule) -> str:
     )
 
 
-def network_summary(classifier: Classifier, phases: list[Phase]) -> str:
+def network_summary(classifier: Classifier, data: ImageFolderDataModule, phases: list[Phase]) -> str:
     """Return the network, its weights, and what learns in each phase."""
     backbone = classifier.backbone
-    height, width = backbone.preprocessing.crop
+    assert data.preprocessing is not None
+    height, width = data.preprocessing.crop
     lines = [
         f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",
         f"  weights  {backbone.weights}",

@@ -1,6 +1,7 @@
 """Builds Lightning's Trainer from the settings, and refuses what this machine cannot do."""
 
 import logging
+import os
 import time
 import warnings
 from typing import Any
@@ -83,7 +84,7 @@ def check_devices(asked: str, accelerator: str, devices: Any) -> None:
     if accelerator == "cuda":
         available = torch.cuda.device_count()
     elif accelerator == "cpu" and asked == "cpu":
-        available = torch.get_num_threads()
+        available = os.cpu_count() or 1
     else:
         available = 1
     count = len(devices) if hasattr(devices, "__len__") and not isinstance(devices, str) else devices

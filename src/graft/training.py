@@ -59,6 +59,8 @@ def run(config: DictConfig) -> dict[str, float]:
     resumption = find_resumption(config)
     trainer = build_trainer(config)
     checkpoints = checkpoint_callback(trainer)
+    if not trainer.is_global_zero:
+        logging.getLogger("graft").setLevel(logging.ERROR)  # One process speaks for all.
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data: ImageFolderDataModule = instantiate(config.data)
@@ -68,7 +70,7 @@ def run(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
-    log.info(network_summary(classifier, phases))
+    log.info(network_summary(classifier, data, phases))
     log.info(machine_summary(trainer))
 
     if resumption:
@@ -121,6 +123,9 @@ def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Cl
         norm=config.finetuning.norm,
         label_smoothing=config.loss.label_smoothing,
         class_weights=class_weights(config.loss.class_weights, data.class_counts("train")),
+        l2_sp=config.loss.l2_sp,
+        mixup=config.loss.mixup,
+        cutmix=config.loss.cutmix,
     )
     assert data.preprocessing is not None
     head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]

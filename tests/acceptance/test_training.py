@@ -170,6 +170,32 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
+def test_two_processes_train_one_run_through_a_phase_change(
+    command: Command, pictures: Path, tmp_path: Path
+) -> None:
+    result = command(
+        *TINY,
+        f"data.root={pictures}",
+        "freeze=1",
+        "trainer.max_epochs=2",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        f"hydra.run.dir={tmp_path}/run",
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch 2/2") == 1
+    first, last = (
+        torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        for name in ("best", "last")
+    )
+    assert first["graft"]["position"]["phase"] in (0, 1)
+    assert last["graft"]["position"] == {"phase": 1, "phase_began_at": 1}
+    moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
+    assert first["epoch"] == 1 or any("backbone" in name for name in moved)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 2
+
+
 def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, pictures: Path) -> None:
     result = command(
         "-m",

@@ -123,3 +123,12 @@ def test_workers_fit_the_machine() -> None:
 def test_a_setting_out_of_range_is_named(make_data: MakeData, settings: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"data.{next(iter(settings))}"):
         make_data(**settings)
+
+
+def test_balanced_sampling_draws_small_classes_as_often_as_large_ones() -> None:
+    shares = [1 / 900] * 900 + [1 / 100] * 100
+    drawn = [index for index, _ in EpochSampler(1000, seed=0, shares=shares)]
+    assert len(drawn) == 1000
+    assert sum(index >= 900 for index in drawn) == pytest.approx(500, abs=60)
+    seeds = [seed for index, seed in EpochSampler(1000, seed=0, shares=shares) if index >= 900]
+    assert len(set(seeds)) == len(seeds)

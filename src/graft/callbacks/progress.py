@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 class Progress(L.Callback):
     """Shows the loss, the monitored metric and the time left; logs one line an epoch."""
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, epochs: int) -> None:
         self.monitor = monitor
+        self.epochs = epochs  # of all phases; the Trainer's own end is that of the phase
         self.bar: RichProgress | None = None
         self.began = 0.0
         self.shown_at = 0.0
@@ -37,7 +38,7 @@ class Progress(L.Callback):
             console=Console(stderr=True),
             transient=True,
         )
-        epochs_left = (trainer.max_epochs or 1) - trainer.current_epoch
+        epochs_left = self.epochs - trainer.current_epoch
         batches = epochs_left * (trainer.num_training_batches + sum(trainer.num_val_batches))
         self.task = self.bar.add_task("training", total=batches, figures="")
         self.bar.start()
@@ -70,7 +71,7 @@ class Progress(L.Callback):
         names = ["train/loss", "val/loss", "val/accuracy", self.monitor]
         figures = [f"{n} {metrics[n].item():.4f}" for n in dict.fromkeys(names) if n in metrics]
         seconds = time.monotonic() - self.began
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        epoch = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
         log.info("%s  %s  %.1f s", epoch, "  ".join(figures), seconds)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -95,7 +96,7 @@ class Progress(L.Callback):
         figures = [loss] if loss else []
         if self.monitor in trainer.callback_metrics:
             figures.append(f"{self.monitor} {trainer.callback_metrics[self.monitor].item():.3f}")
-        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        description = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
         self.bar.update(self.task, description=description, figures="  ".join(figures))
 
     def _close(self) -> None:

@@ -63,8 +63,11 @@ class EpochSampler(Sampler[Key]):
     takes every n-th of the same order; the first few pictures fill up the last round.
     """
 
-    def __init__(self, size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self, size: int, seed: int, rank: int = 0, processes: int = 1, shares: Sequence[float] | None = None
+    ) -> None:
         self.size, self.seed, self.rank, self.processes = size, seed, rank, processes
+        self.shares = shares  # relative frequency of each picture, drawn with replacement; None: each once
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -76,10 +79,15 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         chance = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.size, generator=chance).tolist()
+        if self.shares is None:
+            order = torch.randperm(self.size, generator=chance).tolist()
+        else:
+            drawn = torch.multinomial(torch.tensor(self.shares), self.size, True, generator=chance)
+            order = drawn.tolist()
         seeds = torch.randint(2**62, (self.size,), generator=chance).tolist()
-        order += order[: len(self) * self.processes - self.size]
-        return iter((index, seeds[index]) for index in order[self.rank :: self.processes])
+        keys = list(zip(order, seeds, strict=True))
+        keys += keys[: len(self) * self.processes - self.size]
+        return iter(keys[self.rank :: self.processes])
 
 
 class TrainingBatches(Sampler[list[Key]]):

@@ -49,6 +49,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         limit: int | None = None,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        balanced: bool = False,
         cache_dir: str = "~/.cache/graft",
     ) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.augmentation = augmentation or Augmentation()
+        self.balanced = balanced
         self.preprocessing: Preprocessing | None = None
         self.first_epoch = 0  # of a resumed run, the one it goes on with
 
@@ -93,7 +95,8 @@ class ImageFolderDataModule(L.LightningDataModule):
         """Return augmented, shuffled batches of the training split."""
         assert self.preprocessing is not None
         transform = training_transform(self.preprocessing, self.augmentation)
-        sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process())
+        shares = self._class_shares() if self.balanced else None
+        sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process(), shares)
         if self.trainer is not None:
             # Lightning makes a fit's first iterator before it restores and announces the epoch.
             sampler.set_epoch(max(self.trainer.current_epoch, self.first_epoch))
@@ -127,6 +130,11 @@ class ImageFolderDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
         )
+
+    def _class_shares(self) -> list[float]:
+        """Return for each training picture one over the number of its class."""
+        counts = Counter(sample.class_name for sample in self.samples["train"])
+        return [1 / counts[sample.class_name] for sample in self.samples["train"]]
 
     def _process(self) -> tuple[int, int]:
         """Return this process's number and how many there are."""
