@@ -70,6 +70,7 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
         ("freeze=2", 2),
         ("finetuning=lp_ft finetuning.schedule.probe_epochs=2 scheduler=one_cycle", 2),
         ("freeze=2 callbacks=ema loss.l2_sp=0.1 loss.mixup=0.4 loss.cutmix=1.0 data.balanced=true", 0),
+        ("freeze=2 scheduler=plateau scheduler.patience=0 optimizer.lr=0.5", 0),
         ("finetuning=select finetuning.schedule.train=[*bn1.*,head] finetuning.norm=train", 0),
     ],
 )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
@@ -21,6 +21,7 @@ from graft.optim import parameter_groups
 from graft.regularisation import StartingPoint, batch_mixing
 
 Batch = tuple[Tensor, Tensor]
+NEVER = 10**9  # epochs between two steps
 
 
 class TransferModule(L.LightningModule):
@@ -134,10 +135,22 @@ class TransferModule(L.LightningModule):
         else:
             total_steps = steps_per_epoch * self.phase.epochs
         scheduler = self.make_scheduler(optimizer, total_steps, steps_per_epoch)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            # Lightning would step it after the checkpoint is saved, and a resumed run would lack that step.
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": NEVER},
+            }
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_train_epoch_end(self) -> None:
+        """Step a schedule that depends on the validation, before the epoch's checkpoint is saved."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(float(self.trainer.callback_metrics["val/loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes the checkpoint self-contained and resumable."""

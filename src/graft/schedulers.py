@@ -1,13 +1,13 @@
 """Learning-rate schedules: each a factor on every group's rate, computed from the step alone.
 
-A schedule that is a function of the step resumes exactly. It is built anew for every phase of
-training and counts that phase's steps from zero.
+A schedule that is a function of the step resumes exactly; only `plateau` depends on what is measured.
+It is built anew for every phase of training and counts that phase's steps from zero.
 """
 
 import math
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from graft.errors import UserError
 
@@ -84,3 +84,13 @@ def bit_hyperrule(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) 
         return (now + 1) / fifth if now + 1 < fifth else 0.1 ** max(0, min(3, int(now / fifth) - 1))
 
     return LambdaLR(optimizer, factor)
+
+
+def plateau(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, factor: float, patience: int
+) -> ReduceLROnPlateau:
+    """Multiply every rate by `factor` after `patience` epochs in which `val/loss` has not fallen."""
+    del total_steps, steps_per_epoch
+    if not 0 < factor < 1:
+        raise UserError(f"scheduler.factor={factor}: it is above 0 and below 1.")
+    return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)

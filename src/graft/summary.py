@@ -1,5 +1,6 @@
 """What a run says about itself: the header before, the results after."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,14 +72,18 @@ def results_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
 
 
-def next_steps(run: Path, best: Path) -> str:
-    """Return where everything lies and the commands that come next."""
+def next_steps(run: Path, best: Path, overrides: list[str]) -> str:
+    """Return where everything lies and the commands that come next, for a run with these overrides."""
+    kept = [
+        shlex.quote(o) for o in overrides if not o.startswith(("freeze", "finetuning", "hydra", "resume"))
+    ]
+    fine_tune = " ".join(["python train.py", *kept, "finetuning=lp_ft"])
     return (
         f"run folder  {run}\n"
         f"checkpoint  {best}\n"
         "next\n"
         f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n"
-        "  fine-tune         python train.py freeze=false optimizer.lr=0.0001\n"
+        f"  fine-tune         {fine_tune}\n"
         f"  predict           python scripts/predict.py checkpoint={best} input=FOLDER"
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -171,7 +172,8 @@ def report(run_folder: Path, metrics: dict[str, float], best: Path) -> None:
     (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
     log.info("%s\n", results_table(metrics))
-    log.info(next_steps(run_folder, best))
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    log.info(next_steps(run_folder, best, overrides))
 
 
 def class_weights(choice: str | None, counts: list[int]) -> list[float] | None:
