@@ -140,6 +140,34 @@ def test_early_stopping_ends_a_run_before_its_last_epoch(make_config: MakeConfig
     assert train(make_config(*settings, "trainer.max_epochs=6"))["epoch"] == 2
 
 
+def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ["freeze=3", "trainer.max_epochs=5", "callbacks=early_stopping", "optimizer.lr=1e-9"]
+    settings += ["callbacks.early_stopping.patience=1"]
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
+    ]
+    whole = train(make_config(*settings, *keep, run="whole"))
+    resumed_from = tmp_path / "whole" / "checkpoints" / "epoch2.ckpt"
+    assert checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["phase_is_over"]
+    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    first = train(make_config("trainer.max_epochs=2", "freeze=1"))
+    again = train(
+        make_config(
+            "trainer.max_epochs=2", "freeze=1", f"resume={tmp_path}/run/checkpoints/last.ckpt", run="b"
+        )
+    )
+    assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics

@@ -154,7 +154,8 @@ class TransferModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what makes the checkpoint self-contained and resumable."""
-        checkpoint[DESCRIPTION] = {**self.description, "position": self.position}
+        position = {**self.position, "phase_is_over": self.trainer.should_stop}
+        checkpoint[DESCRIPTION] = {**self.description, "position": position}
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(

@@ -36,6 +36,7 @@ class Resumption:
     path: Path
     phase: int  # index into the schedule's phases
     phase_began_at: int  # epoch
+    phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
 
 

@@ -75,7 +75,9 @@ def run(config: DictConfig) -> dict[str, float]:
     log.info(machine_summary(trainer))
 
     if resumption:
-        checkpoints.resumed_from, data.first_epoch = resumption.path, resumption.next_epoch
+        data.first_epoch = resumption.next_epoch
+        if trainer.is_global_zero:
+            checkpoints.go_on_from(resumption.path)
     fit_phases(trainer, module, data, phases, resumption)
 
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
@@ -155,7 +157,10 @@ def fit_phases(
         log.info(phase_summary(phase, number + 1, len(phases), module))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
         module.position = {"phase": number, "phase_began_at": began_at}
-        trainer.fit_loop.max_epochs = began_at + phase.epochs
+        end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
+        trainer.fit_loop.max_epochs = end
+        for callback in trainer.early_stopping_callbacks:
+            callback.wait_count = 0  # Each phase may take its time.
         trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
 
 

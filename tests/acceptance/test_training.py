@@ -190,7 +190,11 @@ def test_two_processes_train_one_run_through_a_phase_change(
         for name in ("best", "last")
     )
     assert first["graft"]["position"]["phase"] in (0, 1)
-    assert last["graft"]["position"] == {"phase": 1, "phase_began_at": 1}
+    assert last["graft"]["position"] == {
+        "phase": 1,
+        "phase_began_at": 1,
+        "phase_is_over": False,
+    }
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
     assert first["epoch"] == 1 or any("backbone" in name for name in moved)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 2

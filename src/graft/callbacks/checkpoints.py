@@ -25,7 +25,7 @@ class BestAndLast(Checkpoint):
         self.monitor = monitor
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
-        self.resumed_from: Path | None = None
+        self.has_lost_best = False
 
     @property
     def best_path(self) -> Path:
@@ -37,19 +37,15 @@ class BestAndLast(Checkpoint):
         """The checkpoint of the last finished epoch."""
         return self.folder / "last.ckpt"
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def go_on_from(self, checkpoint: Path) -> None:
         """Bring the best checkpoint of the run that is resumed along into this run's folder."""
-        del pl_module
-        if self.resumed_from is None or not trainer.is_global_zero:
-            return
-        source = self.resumed_from.parent / "best.ckpt"
-        self.resumed_from = None
-        if source.exists() and source.resolve() != self.best_path.resolve():
+        source = checkpoint.parent / "best.ckpt"
+        if not source.exists():
+            log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
+            self.has_lost_best = True
+        elif source.resolve() != self.best_path.resolve():
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.best_path)
-        elif not source.exists():
-            log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
-            self.best_metrics = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
@@ -71,7 +67,8 @@ class BestAndLast(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best epoch and its metrics from a checkpoint."""
-        self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
+        if not self.has_lost_best:
+            self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
     def _is_better(self, measured: dict[str, float]) -> bool:
         score, best = measured[self.monitor], self.best_metrics[self.monitor]
