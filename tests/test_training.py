@@ -168,6 +168,26 @@ def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
     assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
+def test_a_compiled_network_trains_the_same_through_a_phase_change(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    # Adam would turn the last bits of a tiny gradient into whole steps.
+    settings = ("freeze=1", "trainer.max_epochs=2", "data.limit=4", "optimizer=sgd", "optimizer.lr=0.1")
+    eager = train(make_config(*settings, run="eager"))
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/compiled/checkpoints",
+    ]
+    compiled = train(make_config(*settings, *keep, "compile=true", run="compiled"))
+    assert compiled["test/loss"] == pytest.approx(eager["test/loss"], rel=1e-3)
+    expected, found = (checkpoint(tmp_path / run)["state_dict"] for run in ("eager", "compiled"))
+    before = checkpoint(tmp_path / "compiled", "epoch1")["state_dict"]
+    for name, value in expected.items():
+        assert torch.allclose(found[name].float(), value.float(), atol=1e-4), name
+        if name.endswith("weight"):
+            assert not torch.equal(found[name], before[name]), f"{name} had no gradient"
+
+
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics

@@ -47,6 +47,7 @@ class TransferModule(L.LightningModule):
         l2_sp: float = 0.0,
         mixup: float = 0.0,
         cutmix: float = 0.0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -64,6 +65,8 @@ class TransferModule(L.LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.start = StartingPoint(classifier.backbone, l2_sp) if l2_sp else None
         self.mix = batch_mixing(num_classes, mixup, cutmix)
+        self.is_compiled = compiled
+        self.train_forward = classifier.forward_with_auxiliary
         self.phase: Phase | None = None
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
@@ -79,6 +82,10 @@ class TransferModule(L.LightningModule):
         """Let exactly the phase's stages learn."""
         self.phase = phase
         apply_phase(self.classifier, phase, self.norm)
+        if self.is_compiled:
+            # The graph of the phase before has no gradients for what begins to learn (pytorch#139476).
+            torch.compiler.reset()
+            self.train_forward = torch.compile(self.classifier.forward_with_auxiliary)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "TransferModule":
@@ -97,7 +104,7 @@ class TransferModule(L.LightningModule):
         del batch_idx
         pictures, labels = batch
         pictures, targets = self.mix(pictures, labels) if self.mix else (pictures, labels)
-        logits, auxiliary = self.classifier.forward_with_auxiliary(pictures)
+        logits, auxiliary = self.train_forward(pictures)
         logits = logits.float()
         loss = self._loss(logits, targets)
         for early in auxiliary:

@@ -129,6 +129,7 @@ def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Cl
         l2_sp=config.loss.l2_sp,
         mixup=config.loss.mixup,
         cutmix=config.loss.cutmix,
+        compiled=config.compile,
     )
     assert data.preprocessing is not None
     head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
