@@ -44,7 +44,7 @@ def knobs(text: str) -> list[str]:
     comment: list[str] = []
     parent = ""
     for line in text.split("defaults:", 1)[1].splitlines():
-        entry = re.match(r"( *)([a-z_]+):\s*([^#]*?)\s*(?:# (.*))?$", line)
+        entry = re.match(r"( *)([a-z0-9_]+):\s*([^#]*?)\s*(?:# (.*))?$", line)
         if line.startswith("# "):
             comment.append(line[2:])
         elif not entry:

@@ -160,6 +160,8 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs, and so perhaps these tests, ignore Ctrl-C; a person's run does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert any(line.startswith("epoch 2/") for line in process.stdout)

@@ -72,7 +72,11 @@ class Progress(L.Callback):
         figures = [f"{n} {metrics[n].item():.4f}" for n in dict.fromkeys(names) if n in metrics]
         seconds = time.monotonic() - self.began
         epoch = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
+        if self.bar is not None:
+            self.bar.stop()  # Takes the bar off the line that is printed next.
         log.info("%s  %s  %.1f s", epoch, "  ".join(figures), seconds)
+        if self.bar is not None:
+            self.bar.start()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
