@@ -1,5 +1,6 @@
 """A run from the settings on: seeds, resuming, and what its checkpoints hold."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -186,6 +187,19 @@ def test_a_compiled_network_trains_the_same_through_a_phase_change(
         assert torch.allclose(found[name].float(), value.float(), atol=1e-4), name
         if name.endswith("weight"):
             assert not torch.equal(found[name], before[name]), f"{name} had no gradient"
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
+    make_config: MakeConfig, tmp_path: Path, steps: int
+) -> None:
+    settings = ("trainer.max_epochs=4", f"trainer.max_steps={steps}", "scheduler=bit_hyperrule")
+    train(make_config(*settings, "freeze=2", "optimizer.lr=0.1"))
+    last = checkpoint(tmp_path / "run")
+    assert last["global_step"] == steps
+    with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
+        validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
+    assert validated[-1] == steps - 1
 
 
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def next_steps(run: Path, best: Path, overrides: list[str]) -> str:
     kept = [
         shlex.quote(o) for o in overrides if not o.startswith(("freeze", "finetuning", "hydra", "resume"))
     ]
-    fine_tune = " ".join(["python train.py", *kept, "finetuning=lp_ft"])
+    fine_tune = " ".join(["python train.py", *kept, "freeze=false"])
     return (
         f"run folder  {run}\n"
         f"checkpoint  {best}\n"

@@ -47,6 +47,11 @@ class BestAndLast(Checkpoint):
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.best_path)
 
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        """Have the weights validated where `trainer.max_steps` ends a run within an epoch."""
+        if 0 < trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True  # Lightning validates when it is told to stop, not at max_steps.
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
         del pl_module
