@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from graft.configuration import dotted_keys, group_choices, known_keys, nearest_key
+from graft.configuration import dotted_entries, group_choices, known_keys, nearest_key
 from graft.help_page import help_page
 from tests.conftest import PROJECT
 
@@ -39,7 +39,7 @@ def test_every_file_is_valid_yaml(file: Path) -> None:
 def test_help_names_every_knob_and_every_choice() -> None:
     page = help_page(CONFIGS)
     settings = yaml.safe_load((CONFIGS / "train.yaml").read_text())
-    knobs = [f"{key}=" for key in dotted_keys(settings, []) if not isinstance(settings.get(key), dict)]
+    knobs = [f"{key}=" for key, value in dotted_entries(settings, []) if not isinstance(value, dict)]
     for word in [*knobs, *group_choices(CONFIGS)["model"], *group_choices(CONFIGS)["experiment"]]:
         assert word in page
     assert max(map(len, page.splitlines())) <= 100

@@ -34,23 +34,24 @@ def main(project: Path) -> None:
 def run_hydra(config_dir: Path) -> None:
     """Compose the settings and train, once or (`-m`) once for every combination of a sweep."""
     import hydra
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, InstantiationException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     @hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")
     def job(config: DictConfig) -> None:
         # A mistake ends the process here, before Hydra can report it in its own, longer way.
-        from graft.configuration import explain, refuse_unknown_keys
+        from graft.configuration import explain, refuse_unknown_keys, refuse_wrong_kinds
 
         try:
             refuse_unknown_keys(config, config_dir)
+            refuse_wrong_kinds(config, config_dir)
             from graft.training import train
 
             train(config)
         except UserError as error:
             fail(error)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, InstantiationException) as error:
             fail(explain(error, config_dir))
 
     try:

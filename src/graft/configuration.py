@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -25,24 +25,25 @@ def group_choices(config_dir: Path) -> dict[str, list[str]]:
 
 def known_keys(config_dir: Path) -> set[str]:
     """Return every key that some file of the config folder has, dotted: `trainer.max_epochs`."""
-    keys = set(group_choices(config_dir))
-    for file in config_dir.rglob("*.yaml"):
-        group = [] if file.parent == config_dir else [file.parent.name]
-        if "_global_" not in file.read_text().split("\n", 1)[0]:
-            keys |= dotted_keys(OmegaConf.to_container(OmegaConf.load(file)), group)
-    return keys
+    return {*group_choices(config_dir), *(key for key, _ in default_values(config_dir))}
 
 
-def dotted_keys(node: object, parents: list[str]) -> set[str]:
-    """Return the dotted names of all entries below `node`."""
+def default_values(config_dir: Path) -> Iterator[tuple[str, object]]:
+    """Yield the dotted keys of all config files with their values."""
+    for file in sorted(config_dir.rglob("*.yaml")):
+        is_global = "_global_" in file.read_text().split("\n", 1)[0]
+        group = [] if is_global or file.parent == config_dir else [file.parent.name]
+        yield from dotted_entries(OmegaConf.to_container(OmegaConf.load(file)), group)
+
+
+def dotted_entries(node: object, parents: list[str]) -> Iterator[tuple[str, object]]:
+    """Yield the dotted names of all entries below `node` with their values."""
     if not isinstance(node, dict):
-        return set()
-    keys: set[str] = set()
+        return
     for key, value in node.items():
         if key not in RESERVED:
-            keys.add(".".join([*parents, str(key)]))
-            keys |= dotted_keys(value, [*parents, str(key)])
-    return keys
+            yield ".".join([*parents, str(key)]), value
+            yield from dotted_entries(value, [*parents, str(key)])
 
 
 def refuse_unknown_keys(config: DictConfig, config_dir: Path) -> None:
@@ -66,6 +67,20 @@ def refuse_unknown_arguments(config: DictConfig) -> None:
             if name not in (*parameters, *RESERVED, "_convert_"):
                 hint = suggestion(name, parameters)
                 raise UserError(f"{key}.{name} is not taken by {entry['_target_']}.{hint}")
+
+
+def refuse_wrong_kinds(config: DictConfig, config_dir: Path) -> None:
+    """Raise a UserError for text where the config files have a number, and for no truth value at a switch."""
+    defaults: dict[str, list[object]] = {}
+    for key, default in default_values(config_dir):
+        defaults.setdefault(key, []).append(default)
+    for key, found in defaults.items():
+        value = OmegaConf.select(config, key)
+        kinds = {type(default) for default in found}
+        if kinds == {bool} and key != "freeze" and not isinstance(value, bool | None):
+            raise UserError(f"{key}={value}: write true or false.")
+        if kinds <= {int, float} and isinstance(value, str):
+            raise UserError(f"{key}={value}: a number is expected, such as {found[0]}.")
 
 
 def targets(node: DictConfig, parents: list[str]) -> Iterator[tuple[str, DictConfig]]:
@@ -105,6 +120,9 @@ def explain(error: Exception, config_dir: Path) -> UserError:
         return UserError(f"cannot read '{error.override}': {text.splitlines()[0]}. {QUOTING}")
     if isinstance(error, MissingMandatoryValue):
         return missing_value(text)
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        found = re.search(r"full_key: (\S+)", text) or re.search(r"target '([^']+)'", text)
+        return UserError(f"{found.group(1) if found else 'a setting'} does not fit: {error.__cause__}")
     if isinstance(error, OSError):
         return UserError(f"cannot write the run's folder: {error}. Choose one with hydra.run.dir=DIR.")
     if override := re.search(r"Could not override '([^']+)'", text):
@@ -131,6 +149,8 @@ def unknown_key(key: str, config_dir: Path) -> UserError:
     key = key.split("@", 1)[0]
     if key in group_choices(config_dir):
         return UserError(f"'{key}' is a group: write {key}=NAME with a file of configs/{key}/.")
+    if key in known:
+        return UserError(f"{key} has no such entry yet: write +{key}.NAME=VALUE to add one.")
     hint = nearest_key(key, known)
     return UserError(f"there is no setting '{key}'.{hint} (--help shows all.)")
 

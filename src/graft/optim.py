@@ -22,6 +22,8 @@ def parameter_groups(
 
     Raises UserError where a factor is out of its range.
     """
+    if learning_rate <= 0:
+        raise UserError(f"optimizer.lr={learning_rate}: it is above 0.")
     if head_lr_multiplier <= 0:
         raise UserError(f"finetuning.head_lr_multiplier={head_lr_multiplier}: it is above 0.")
     if not 0 < layer_decay <= 1:

@@ -42,8 +42,9 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     accelerator = resolve_accelerator(config.trainer.accelerator)
     check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
     precision = resolve_precision(str(config.trainer.precision), accelerator)
-    loggers = [instantiate(entry) for entry in config.logger.values()]
-    callbacks = [instantiate(entry) for entry in config.callbacks.values()]
+    # An entry set to null is left out.
+    loggers = [instantiate(entry) for entry in config.logger.values() if entry]
+    callbacks = [instantiate(entry) for entry in config.callbacks.values() if entry]
     if not loggers:  # LearningRateMonitor refuses to run without one.
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     trainer: L.Trainer = instantiate(
