@@ -169,6 +169,7 @@ def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
     assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_network_trains_the_same_through_a_phase_change(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -200,6 +201,15 @@ def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
     with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
         validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
     assert validated[-1] == steps - 1
+
+
+def test_compiling_without_a_compiler_is_refused(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match=r"compile=true needs a C\+\+ compiler"):
+        train(make_config("compile=true"))
 
 
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,9 @@ def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
 
 def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Classifier) -> TransferModule:
     """Return the module that trains the classifier as the settings say."""
+    compilers = ("g++", "clang++", "cl", os.environ.get("CXX", "g++"))
+    if config.compile and not any(shutil.which(compiler) for compiler in compilers):
+        raise UserError("compile=true needs a C++ compiler (g++ or clang++); write compile=false.")
     module = TransferModule(
         classifier,
         num_classes=len(data.class_names),
