@@ -201,12 +201,12 @@ def test_any_other_freeze_is_refused(freeze: Any) -> None:
 
 
 def test_lp_ft_goes_on_with_everything_at_a_smaller_rate() -> None:
-    assert lp_ft(STAGES, True, 5, probe_epochs=2, rate=0.1) == [
-        Phase("head", ("head",), 2),
+    assert lp_ft(STAGES, True, 5, probe_epochs=2, patience=3, rate=0.1) == [
+        Phase("head", ("head",), 2, patience=3),
         Phase("everything", ALL, 3, 0.1),
     ]
     with pytest.raises(UserError, match="probe_epochs=5"):
-        lp_ft(STAGES, True, 5, probe_epochs=5, rate=0.1)
+        lp_ft(STAGES, True, 5, probe_epochs=5, patience=3, rate=0.1)
 
 
 def test_gradual_lets_one_more_stage_learn_in_each_phase() -> None:
@@ -234,6 +234,20 @@ def test_a_pattern_lets_exactly_its_parameters_learn(classifier: Classifier) -> 
     names = {name for name, _ in classifier.named_parameters()}
     assert learning == {n for n in names if n.endswith("bn1.weight") or n.startswith("head.")}
     assert learning == changed(before, classifier) & names
+
+
+def test_a_norm_without_weights_is_held_with_the_layer_before_it() -> None:
+    def block(learns: bool) -> nn.Sequential:
+        convolution = nn.Conv2d(3, 3, 1).requires_grad_(learns)
+        return nn.Sequential(convolution, nn.BatchNorm2d(3, affine=False), nn.Dropout())
+
+    network = nn.Sequential(block(False), nn.BatchNorm2d(3, affine=False), block(True)).train()
+    hold_frozen(network)
+    assert [part.training for part in network] == [False, False, True]
+    assert all(part.training for part in network.get_submodule("2").children())
+    mixed = nn.Sequential(*block(False), *block(True)).train()
+    hold_frozen(mixed)
+    assert [part.training for part in mixed] == [False] * 3 + [True] * 3
 
 
 def test_frozen_norms_keep_weights_and_statistics_while_the_rest_learns(classifier: Classifier) -> None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from graft.callbacks.early_stopping import StopWhenStalled
 from graft.checkpoints import load_classifier
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform
 from graft.errors import UserError
+from graft.resuming import find_resumption, settings_that_matter
 from graft.training import class_weights, train
 from tests.conftest import MakeConfig
 
@@ -72,7 +74,7 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
         ("finetuning=lp_ft finetuning.schedule.probe_epochs=2 scheduler=one_cycle", 2),
         ("freeze=2 callbacks=ema loss.l2_sp=0.1 loss.mixup=0.4 loss.cutmix=1.0 data.balanced=true", 0),
         ("freeze=2 scheduler=plateau scheduler.patience=0 optimizer.lr=0.5", 0),
-        ("finetuning=select finetuning.schedule.train=[*bn1.*,head] finetuning.norm=train", 0),
+        ("finetuning=select finetuning.train=[*bn1.*,head] finetuning.norm=train", 0),
     ],
 )
 def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
@@ -139,6 +141,114 @@ def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Pat
 def test_early_stopping_ends_a_run_before_its_last_epoch(make_config: MakeConfig) -> None:
     settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-9")
     assert train(make_config(*settings, "trainer.max_epochs=6"))["epoch"] == 2
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "val/auroc"])
+def test_early_stopping_knows_which_direction_is_better(
+    monitor: str,
+) -> None:
+    # Scores that only ever improve never stop a run; the same ones backwards do at once.
+    falling = [0.9, 0.7, 0.5, 0.3]
+    for scores, stops in ((falling, monitor != "val/loss"), (falling[::-1], monitor == "val/loss")):
+        callback = StopWhenStalled(monitor, patience=2, min_delta=0.0)
+        stopped = False
+        for score in scores:
+            stopped = stopped or callback._evaluate_stopping_criteria(torch.tensor(score))[0]
+        assert stopped == stops
+
+
+def test_a_run_whose_accuracy_rises_is_not_stopped_early(make_config: MakeConfig) -> None:
+    settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=2", "monitor=val/loss")
+    assert train(make_config(*settings, "trainer.max_epochs=4", "optimizer.lr=0.001"))["epoch"] == 4
+
+
+def test_a_diverged_run_ends_with_a_line_and_never_becomes_the_best(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"diverged: val/loss is (nan|inf).*Lower optimizer\.lr"):
+        train(make_config("freeze=false", "optimizer=sgd", "optimizer.lr=1e30"))
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("trainer.max_epochs=1"))
+    rows = (tmp_path / "run" / "splits.csv").read_text()
+    swapped = rows.replace(",train", ",X").replace(",test", ",train").replace(",X", ",test")
+    (tmp_path / "swapped.csv").write_text(swapped)
+    last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
+    with pytest.raises(UserError, match=r"other pictures, classes or splits; write data\.splits="):
+        train(make_config(last, f"data.splits={tmp_path}/swapped.csv", run="other"))
+    again = train(
+        make_config(last, f"data.splits={tmp_path}/run/splits.csv", "trainer.max_epochs=1", run="same")
+    )
+    assert again["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "setting", ["accumulate_grad_batches=2", "gradient_clip_val=0.5", "precision=64", "max_steps=3"]
+)
+def test_resuming_with_another_optimization_is_refused(
+    make_config: MakeConfig, tmp_path: Path, setting: str
+) -> None:
+    checkpoint_of(make_config, tmp_path)
+    last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
+    with pytest.raises(UserError, match=rf"this run has trainer\.{setting}"):
+        find_resumption(make_config(last, f"trainer.{setting}", run="other"))
+
+
+def test_more_epochs_than_before_are_allowed_with_a_warning(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint_of(make_config, tmp_path)
+    assert find_resumption(
+        make_config(f"resume={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=9")
+    )
+    assert "trainer.max_epochs was 2 and is 9" in caplog.text
+
+
+def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Write a checkpoint that knows its settings, without a run."""
+    settings = settings_that_matter(make_config())
+    position = {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False}
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    contents = {"epoch": 0, "graft": {"settings": settings, "position": position, "pictures": ""}}
+    torch.save(contents, tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+
+def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    # 16 training pictures, 4 a batch: 4 steps an epoch.
+    settings = ("freeze=1", "trainer.max_epochs=4", "callbacks.lr_monitor.logging_interval=step")
+    only_head = train(make_config(*settings, "trainer.max_steps=3", run="head"))
+    assert only_head["parameters/trainable"] < only_head["parameters/total"]
+    assert only_head["epoch"] == 1
+    train(make_config(*settings, "trainer.max_steps=10", "scheduler.warmup=0", run="both"))
+    schedule = checkpoint(tmp_path / "both")["lr_schedulers"][0]
+    assert schedule["last_epoch"] == 6
+    assert max(schedule["_last_lr"]) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ["finetuning=lp_ft", "finetuning.schedule.probe_epochs=4", "trainer.max_epochs=5"]
+    settings += ["finetuning.schedule.patience=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=none"]
+    settings += ["augmentation=none"]
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
+    ]
+    whole = train(make_config(*settings, *keep, run="whole"))
+    assert whole["epoch"] < 5
+    first = checkpoint(tmp_path / "whole", "epoch1")
+    resumed_from = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
+    assert not first["graft"]["position"]["phase_is_over"]
+    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
+    with (tmp_path / "whole" / "csv" / "metrics.csv").open() as file:
+        phases = [float(row["phase"]) for row in csv.DictReader(file) if row.get("phase")]
+    assert phases == [1.0] * (len(phases) - 1) + [2.0]
 
 
 def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(

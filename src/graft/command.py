@@ -27,7 +27,7 @@ def main(project: Path) -> None:
     except UserError as error:
         fail(error)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; go on from the last finished epoch with resume=last\n")
+        sys.stderr.write("stopped\n")
         raise SystemExit(130) from None
 
 

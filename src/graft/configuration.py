@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue
 from graft.errors import UserError, suggestion
 
 # Entries that are not read as settings: Hydra's own words, and the callables that a group file names.
+MAY_BE_SHARES = ("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches")
 RESERVED = ("defaults", "hydra", "_target_", "_partial_")
 
 
@@ -47,11 +48,27 @@ def dotted_entries(node: object, parents: list[str]) -> Iterator[tuple[str, obje
 
 
 def refuse_unknown_keys(config: DictConfig, config_dir: Path) -> None:
-    """Raise a UserError for a top-level entry that nothing reads, as `+foo=1` would add it."""
-    known = {key.split(".")[0] for key in known_keys(config_dir)}
-    for key in map(str, config):
+    """Raise a UserError for an entry that nothing reads, as `+loss.foo=1` would add it.
+
+    Below an entry with `_target_`, its arguments decide: `refuse_unknown_arguments`.
+    """
+    known = known_keys(config_dir)
+    free = {key for key, value in default_values(config_dir) if value == {}}
+    for key in unread_entries(config, [], known, free):
+        raise UserError(f"nothing reads the setting '{key}'.{nearest_key(key, known)}")
+
+
+def unread_entries(node: DictConfig, parents: list[str], known: set[str], free: set[str]) -> Iterator[str]:
+    """Yield the dotted entries below `node` that are not known, except those of targets and free ones."""
+    for name in map(str, node):
+        key = ".".join([*parents, name])
+        child = None if OmegaConf.is_missing(node, name) else node[name]
+        if (isinstance(child, DictConfig) and "_target_" in child) or key in free:
+            continue
         if key not in known:
-            raise UserError(f"nothing reads the setting '{key}'.{nearest_key(key, known)}")
+            yield key
+        if isinstance(child, DictConfig):
+            yield from unread_entries(child, [*parents, name], known, free)
 
 
 def refuse_unknown_arguments(config: DictConfig) -> None:
@@ -77,10 +94,17 @@ def refuse_wrong_kinds(config: DictConfig, config_dir: Path) -> None:
     for key, found in defaults.items():
         value = OmegaConf.select(config, key)
         kinds = {type(default) for default in found}
+        if kinds == {dict} and not isinstance(value, DictConfig) and key in config:
+            raise UserError(f"{key}={value}: it holds settings of its own; write {key}.NAME=VALUE.")
         if kinds == {bool} and key != "freeze" and not isinstance(value, bool | None):
             raise UserError(f"{key}={value}: write true or false.")
-        if kinds <= {int, float} and isinstance(value, str):
+        parent, _, name = key.rpartition(".")
+        holder = OmegaConf.select(config, parent) if parent else config
+        is_there = isinstance(holder, DictConfig) and name in holder
+        if kinds <= {int, float} and (isinstance(value, str) or (value is None and is_there)):
             raise UserError(f"{key}={value}: a number is expected, such as {found[0]}.")
+        if kinds == {int} and key not in MAY_BE_SHARES and isinstance(value, float):
+            raise UserError(f"{key}={value}: a whole number is expected, such as {found[0]}.")
 
 
 def targets(node: DictConfig, parents: list[str]) -> Iterator[tuple[str, DictConfig]]:

@@ -31,6 +31,7 @@ class Phase:
     learns: tuple[str, ...]  # stages, or patterns of parameter names (`layer4.*`), from stem to head
     epochs: int
     rate: float = 1.0  # factor on every learning rate
+    patience: int | None = None  # it ends after so many epochs in which val/loss has not fallen
 
 
 def named_stages(classifier: Classifier) -> dict[str, tuple[str, ...]]:
@@ -62,8 +63,12 @@ def standard(named: Stages, freeze: Any, max_epochs: int) -> list[Phase]:
     return [Phase("head", (HEAD,), freeze), Phase("everything", tuple(named), max_epochs - freeze)]
 
 
-def lp_ft(named: Stages, freeze: Any, max_epochs: int, probe_epochs: int, rate: float) -> list[Phase]:
+def lp_ft(
+    named: Stages, freeze: Any, max_epochs: int, probe_epochs: int, patience: int, rate: float
+) -> list[Phase]:
     """Return a linear probe, then everything from that head at `rate` times the learning rates.
+
+    The probe has `probe_epochs`, fewer where it has converged: `patience` epochs without a lower `val/loss`.
 
     A converged head does not distort the pretrained features with the gradients of a random one
     (Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features, ICLR).
@@ -74,8 +79,10 @@ def lp_ft(named: Stages, freeze: Any, max_epochs: int, probe_epochs: int, rate: 
             f"finetuning.schedule.probe_epochs={probe_epochs}: it is at least 1 and below "
             f"trainer.max_epochs={max_epochs}."
         )
+    if patience < 1:
+        raise UserError(f"finetuning.schedule.patience={patience}: it is at least 1.")
     return [
-        Phase("head", (HEAD,), probe_epochs),
+        Phase("head", (HEAD,), probe_epochs, patience=patience),
         Phase("everything", tuple(named), max_epochs - probe_epochs, rate),
     ]
 
@@ -109,11 +116,10 @@ def select(named: Stages, freeze: Any, max_epochs: int, train: Sequence[str]) ->
         if pattern not in named and not any(fnmatchcase(name, pattern) for name in every):
             hint = suggestion(pattern.rstrip(".*"), named)
             raise UserError(
-                f"finetuning.schedule.train: {pattern} matches no parameter.{hint} "
-                f"Stages: {', '.join(named)}."
+                f"finetuning.train: {pattern} matches no parameter.{hint} Stages: {', '.join(named)}."
             )
     if not train:
-        raise UserError("finetuning.schedule.train is empty: write patterns such as [layer4.*,head.*].")
+        raise UserError("finetuning.train is empty: write patterns such as [layer4.*,head.*].")
     return [Phase("selected", tuple(train), max_epochs)]
 
 
@@ -143,11 +149,19 @@ def hold_frozen(module: nn.Module) -> None:
     """Put every frozen part into evaluation mode: BatchNorm statistics fixed, dropout off.
 
     A part is frozen when it has parameters and none of them learns. `requires_grad=False` alone
-    does not stop BatchNorm from following the new pictures, nor dropout.
+    does not stop BatchNorm from following the new pictures, nor dropout. A part without parameters
+    (BatchNorm without weights, dropout) goes with the part before it.
     """
-    parameters = list(module.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
+    parts = [(child, list(child.parameters())) for child in module.children()]
+    learning = [any(p.requires_grad for p in parameters) for _, parameters in parts if parameters]
+    own = list(module.parameters())
+    if own and not any(parameter.requires_grad for parameter in own):
         module.eval()
         return
-    for child in module.children():
-        hold_frozen(child)
+    follows_learning = learning[0] if learning else True
+    for child, parameters in parts:
+        if parameters:
+            follows_learning = learning.pop(0)
+            hold_frozen(child)
+        elif not follows_learning:
+            child.eval()

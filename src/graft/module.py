@@ -1,5 +1,6 @@
 """The LightningModule: forward, the three steps with their metrics, the optimizer. Nothing of files."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,12 +12,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 from graft.checkpoints import DESCRIPTION
 from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.finetuning import Phase, apply_phase, hold_frozen
+from graft.metrics import classification_metrics
 from graft.optim import parameter_groups
 from graft.regularisation import StartingPoint, batch_mixing
 
@@ -134,14 +135,7 @@ class TransferModule(L.LightningModule):
         learning_rate, *factors = self.rates
         groups = parameter_groups(self.classifier, learning_rate * self.phase.rate, *factors)
         optimizer = self.make_optimizer(groups)
-        # The Trainer knows the steps of all epochs up to this phase's end.
-        max_epochs = self.trainer.max_epochs or 1
-        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // max_epochs)
-        if self.trainer.max_steps > 0:
-            total_steps = int(self.trainer.estimated_stepping_batches)
-        else:
-            total_steps = steps_per_epoch * self.phase.epochs
-        scheduler = self.make_scheduler(optimizer, total_steps, steps_per_epoch)
+        scheduler = self.make_scheduler(optimizer, *self._steps_of_phase())
         if isinstance(scheduler, ReduceLROnPlateau):
             # Lightning would step it after the checkpoint is saved, and a resumed run would lack that step.
             return {
@@ -153,6 +147,10 @@ class TransferModule(L.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def on_train_epoch_start(self) -> None:
+        """Log the number of the phase, counted from 1."""
+        self.log("phase", float(self.position.get("phase", 0) + 1))
+
     def on_train_epoch_end(self) -> None:
         """Step a schedule that depends on the validation, before the epoch's checkpoint is saved."""
         scheduler = self.lr_schedulers()
@@ -163,6 +161,17 @@ class TransferModule(L.LightningModule):
         """Add what makes the checkpoint self-contained and resumable."""
         position = {**self.position, "phase_is_over": self.trainer.should_stop}
         checkpoint[DESCRIPTION] = {**self.description, "position": position}
+
+    def _steps_of_phase(self) -> tuple[int, int]:
+        """Return the optimizer's steps in all epochs of this phase, and in one of them."""
+        assert self.phase is not None
+        limit = int(self.trainer.estimated_stepping_batches)  # Builds the loaders, whose length counts below.
+        batches = int(self.trainer.num_training_batches)
+        per_epoch = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        total = per_epoch * self.phase.epochs
+        if self.trainer.max_steps > 0:
+            total = min(total, max(1, limit - self.position.get("phase_began_at_step", 0)))
+        return total, per_epoch
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -177,14 +186,3 @@ class TransferModule(L.LightningModule):
         metrics.update(logits.softmax(dim=1), labels)
         self.log(f"{split}/loss", loss, on_step=False, on_epoch=True)
         self.log_dict(metrics, on_step=False, on_epoch=True)
-
-
-def classification_metrics(num_classes: int) -> MetricCollection:
-    """Return accuracy (micro), F1 (macro) and AUROC (macro, one against the rest)."""
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1": MulticlassF1Score(num_classes, average="macro"),
-            "auroc": MulticlassAUROC(num_classes, average="macro"),
-        }
-    )

@@ -12,7 +12,7 @@ from graft.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# A change in one of these makes another run of it. (More epochs, another device or folder do not.)
+# A change in one of these makes another run of it. (Another device or folder does not.)
 MATTERING = (
     "freeze",
     "seed",
@@ -26,6 +26,13 @@ MATTERING = (
     "augmentation",
 )
 # The folder may have moved, and workers change nothing.
+MATTERING_OF_TRAINER = (
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "max_steps",
+    "precision",
+)
 MATTERING_OF_DATA = ("batch_size", "balanced", "image_size", "limit", "val_fraction", "test_fraction")
 
 
@@ -36,8 +43,22 @@ class Resumption:
     path: Path
     phase: int  # index into the schedule's phases
     phase_began_at: int  # epoch
+    phase_began_at_step: int
     phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
+    pictures: str  # see `ImageFolderDataModule.digest`
+
+    def refuse_other_pictures(self, digest: str) -> None:
+        """Raise a UserError where the run's pictures, classes or splits are not the checkpoint's.
+
+        A picture that was trained on could otherwise be validated or tested on.
+        """
+        if digest != self.pictures:
+            splits = self.path.parent.parent / "splits.csv"
+            raise UserError(
+                f"resume: {self.path} was made with other pictures, classes or splits; "
+                f"write data.splits={splits} to go on with its own."
+            )
 
 
 def find_resumption(config: DictConfig) -> Resumption | None:
@@ -58,8 +79,21 @@ def find_resumption(config: DictConfig) -> Resumption | None:
         path, checkpoint = best, read_checkpoint(best)
     description = checkpoint[DESCRIPTION]
     refuse_other_settings(path, description["settings"], settings_that_matter(config))
+    epochs = description["settings"]["max_epochs"]
+    if epochs != config.trainer.max_epochs:
+        log.warning(
+            "trainer.max_epochs was %s and is %s now: from here on the run is not the one that would "
+            "have gone on, its learning rates follow the new number.",
+            epochs,
+            config.trainer.max_epochs,
+        )
     log.info("resuming   %s (epoch %d is done)", path, checkpoint["epoch"] + 1)
-    return Resumption(path, **description["position"], next_epoch=checkpoint["epoch"] + 1)
+    return Resumption(
+        path,
+        **description["position"],
+        next_epoch=checkpoint["epoch"] + 1,
+        pictures=description["pictures"],
+    )
 
 
 def newest_checkpoint(config: DictConfig) -> Path:
@@ -78,12 +112,14 @@ def settings_that_matter(config: DictConfig) -> dict[str, Any]:
     """Return the settings that a resumed run has to share, as plain containers."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
-    return {**{key: plain[key] for key in MATTERING}, "data": data}
+    trainer = {key: plain["trainer"].get(key) for key in MATTERING_OF_TRAINER}
+    settings = {key: plain[key] for key in MATTERING}
+    return {**settings, "data": data, "trainer": trainer, "max_epochs": plain["trainer"]["max_epochs"]}
 
 
 def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raise a UserError that names the first setting that differs, and both values."""
-    for key in (*MATTERING, "data"):
+    for key in (*MATTERING, "data", "trainer"):
         difference = first_difference(key, saved[key], asked[key])
         if difference:
             name, was, now = difference

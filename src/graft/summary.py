@@ -72,17 +72,18 @@ def results_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
 
 
-def next_steps(run: Path, best: Path, overrides: list[str]) -> str:
+def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) -> str:
     """Return where everything lies and the commands that come next, for a run with these overrides."""
     kept = [
         shlex.quote(o) for o in overrides if not o.startswith(("freeze", "finetuning", "hydra", "resume"))
     ]
     fine_tune = " ".join(["python train.py", *kept, "freeze=false"])
+    curves = f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n" if has_curves else ""
     return (
         f"run folder  {run}\n"
         f"checkpoint  {best}\n"
         "next\n"
-        f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n"
+        f"{curves}"
         f"  fine-tune         {fine_tune}\n"
         f"  predict           python scripts/predict.py checkpoint={best} input=FOLDER"
     )

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig
 
+from graft.callbacks.convergence import EndConvergedPhase
 from graft.callbacks.interruption import ExitWhenInterrupted
 from graft.callbacks.reproducibility import SeedEachEpoch
 from graft.checkpoints import AtomicCheckpointIO
@@ -39,6 +40,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
+    refuse_epochs_without_validation(config.trainer)
     accelerator = resolve_accelerator(config.trainer.accelerator)
     check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
     precision = resolve_precision(str(config.trainer.precision), accelerator)
@@ -50,7 +52,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     trainer: L.Trainer = instantiate(
         config.trainer,
         precision=precision,
-        callbacks=[*callbacks, SeedEachEpoch(config.seed), ExitWhenInterrupted()],
+        callbacks=[*callbacks, SeedEachEpoch(config.seed), EndConvergedPhase(), ExitWhenInterrupted()],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,  # graft.callbacks.progress
@@ -60,6 +62,18 @@ def build_trainer(config: DictConfig) -> L.Trainer:
         _convert_="all",
     )
     return trainer
+
+
+def refuse_epochs_without_validation(settings: DictConfig) -> None:
+    """Raise a UserError for a setting under which an epoch would end without a validation of its own."""
+    for key, needed in (("check_val_every_n_epoch", 1), ("val_check_interval", 1.0)):
+        if settings.get(key, needed) not in (needed, None):
+            raise UserError(
+                f"trainer.{key}={settings[key]}: every epoch is validated once, at its end, for the best "
+                "checkpoint; leave it out."
+            )
+    if settings.get("limit_val_batches", 1.0) == 0:
+        raise UserError("trainer.limit_val_batches=0: the best checkpoint is chosen on validation pictures.")
 
 
 def resolve_accelerator(accelerator: str) -> str:

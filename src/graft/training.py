@@ -64,6 +64,8 @@ def run(config: DictConfig) -> dict[str, float]:
     checkpoints = checkpoint_callback(trainer)
     if not trainer.is_global_zero:
         logging.getLogger("graft").setLevel(logging.ERROR)  # One process speaks for all.
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed={config.seed}: it is a whole number, 0 or more and below {2**32}.")
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data: ImageFolderDataModule = instantiate(config.data)
@@ -77,6 +79,7 @@ def run(config: DictConfig) -> dict[str, float]:
     log.info(machine_summary(trainer))
 
     if resumption:
+        resumption.refuse_other_pictures(data.digest())
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
             checkpoints.go_on_from(resumption.path)
@@ -93,7 +96,9 @@ def run(config: DictConfig) -> dict[str, float]:
         "parameters/trainable": count(p for p in classifier.parameters() if p.requires_grad),
     }
     if trainer.is_global_zero:
-        report(Path(config.paths.run), metrics, checkpoints.best_path)
+        report(
+            Path(config.paths.run), metrics, checkpoints.best_path, has_curves="tensorboard" in config.logger
+        )
     return metrics
 
 
@@ -141,6 +146,7 @@ def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Cl
     module.description = {
         **describe(classifier.backbone, head, data.class_names, data.preprocessing),
         "settings": settings_that_matter(config),
+        "pictures": data.digest(),
     }
     return module
 
@@ -162,12 +168,19 @@ def fit_phases(
         module.begin(phase)
         log.info(phase_summary(phase, number + 1, len(phases), module))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
-        module.position = {"phase": number, "phase_began_at": began_at}
+        began_at_step = resumed.phase_began_at_step if resumed else trainer.global_step
+        module.position = {
+            "phase": number,
+            "phase_began_at": began_at,
+            "phase_began_at_step": began_at_step,
+        }
         end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
         trainer.fit_loop.max_epochs = end
         for callback in trainer.early_stopping_callbacks:
             callback.wait_count = 0  # Each phase may take its time.
         trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
+        if 0 < trainer.max_steps <= trainer.global_step:
+            return
 
 
 def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
@@ -178,13 +191,13 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
     return callback
 
 
-def report(run_folder: Path, metrics: dict[str, float], best: Path) -> None:
+def report(run_folder: Path, metrics: dict[str, float], best: Path, has_curves: bool) -> None:
     """Write `metrics.json`, and say what came out and what comes next."""
     (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
     log.info("%s\n", results_table(metrics))
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    log.info(next_steps(run_folder, best, overrides))
+    log.info(next_steps(run_folder, best, overrides, has_curves))
 
 
 def class_weights(choice: str | None, counts: list[int]) -> list[float] | None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 
@@ -168,25 +169,36 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
     process.send_signal(signal.Signals[name])
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == code
-    assert stderr.strip().endswith("resume=last")
+    assert stderr.strip().endswith("last.ckpt")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_two_processes_train_one_run_through_a_phase_change(
     command: Command, pictures: Path, tmp_path: Path
 ) -> None:
+    pretrained = timm.create_model("test_efficientnet").state_dict()
+    torch.save(pretrained, tmp_path / "weights.pth")
     result = command(
         *TINY,
+        f"model.weights={tmp_path}/weights.pth",
         f"data.root={pictures}",
         "freeze=1",
+        "optimizer.weight_decay=0.5",
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
         "trainer.max_epochs=2",
         "trainer.accelerator=cpu",
         "trainer.devices=2",
         "trainer.strategy=ddp",
         f"hydra.run.dir={tmp_path}/run",
+        PYTHONPATH=os.pathsep.join([str(PROJECT), *sys.path]),
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch 2/2") == 1
+    probe = torch.load(tmp_path / "run" / "checkpoints" / "epoch1.ckpt", weights_only=True)["state_dict"]
+    frozen = {k.removeprefix("classifier.backbone.network."): v for k, v in probe.items() if "backbone" in k}
+    assert len(frozen) == len(pretrained) - 2
+    assert all(torch.equal(value, pretrained[name]) for name, value in frozen.items())
     first, last = (
         torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
         for name in ("best", "last")
@@ -195,6 +207,7 @@ def test_two_processes_train_one_run_through_a_phase_change(
     assert last["graft"]["position"] == {
         "phase": 1,
         "phase_began_at": 1,
+        "phase_began_at_step": 2,
         "phase_is_over": False,
     }
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]

@@ -19,8 +19,8 @@ def build_head(
     """
     if not 0 <= dropout < 1:
         raise UserError(f"head.dropout={dropout}: it is at least 0 and below 1.")
-    if hidden is not None and hidden < 1:
-        raise UserError(f"head.hidden={hidden}: write a width of 1 or more, or null for none.")
+    if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
+        raise UserError(f"head.hidden={hidden}: write a whole width of 1 or more, or null for none.")
     backbone.set_auxiliary_classes(num_classes)
     convolutional = backbone.has_convolutional_head
     width = hidden or backbone.num_features

@@ -1,6 +1,7 @@
 """Keeps `best.ckpt` and `last.ckpt` of a run."""
 
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from graft.errors import UserError
 
 log = logging.getLogger(__name__)
+
+
+def better_direction(monitor: str) -> str:
+    """Return `min` for a loss and `max` for every other metric."""
+    return "min" if monitor.endswith("loss") else "max"
 
 
 class BestAndLast(Checkpoint):
@@ -61,6 +67,7 @@ class BestAndLast(Checkpoint):
                 f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
             )
         measured = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        self._refuse_divergence(measured, trainer.current_epoch + 1)
         if not self.best_metrics or self._is_better(measured):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
@@ -77,4 +84,16 @@ class BestAndLast(Checkpoint):
 
     def _is_better(self, measured: dict[str, float]) -> bool:
         score, best = measured[self.monitor], self.best_metrics[self.monitor]
-        return score < best if self.monitor.endswith("loss") else score > best
+        return score < best if better_direction(self.monitor) == "min" else score > best
+
+    def _refuse_divergence(self, measured: dict[str, float], epoch: int) -> None:
+        for name in ("val/loss", self.monitor):
+            if not math.isfinite(measured.get(name, 0.0)):
+                kept = f" The best epoch before is in {self.best_path}." if self.best_metrics else ""
+                raise UserError(
+                    f"training has diverged: {name} is {measured[name]} after epoch {epoch}. "
+                    f"Lower optimizer.lr.{kept}"
+                    if name == "val/loss"
+                    else f"monitor={name} is {measured[name]}: it cannot be measured on these validation "
+                    "pictures; choose another."
+                )

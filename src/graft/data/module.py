@@ -1,6 +1,7 @@
 """The LightningDataModule: a folder of pictures, its classes and splits, and loaders of batches."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from dataclasses import replace
@@ -86,6 +87,11 @@ class ImageFolderDataModule(L.LightningDataModule):
         if self.image_size is not None:
             preprocessing = with_image_size(preprocessing, self.image_size)
         self.preprocessing = preprocessing
+
+    def digest(self) -> str:
+        """Return a hash of which picture is in which class and split."""
+        rows = [[s.path, s.class_name, split] for split in SPLITS for s in self.samples[split]]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def write_splits(self, file: Path) -> None:
         """Write which picture is in which split; `data.splits=FILE` takes it back."""

@@ -1,0 +1,40 @@
+"""What a run measures of its predictions."""
+
+import warnings
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.utilities.data import dim_zero_cat
+
+
+class MeanAUROC(MulticlassAUROC):
+    """The area under the ROC curve, one class against the rest, averaged over the classes that occur.
+
+    torchmetrics' own macro average counts a class without pictures as 0. NaN where fewer than two
+    classes occur.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average=None)
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        """Return the mean over classes that have pictures, a number between 0 and 1."""
+        labels = dim_zero_cat(self.target)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About the absent classes, which are left out below.
+            areas = super().compute()
+        occurs = torch.bincount(labels, minlength=self.num_classes) > 0
+        return areas[occurs].mean() if int(occurs.sum()) > 1 else torch.full_like(areas[0], torch.nan)
+
+
+def classification_metrics(num_classes: int) -> MetricCollection:
+    """Return accuracy (micro), F1 (macro) and AUROC (macro, one against the rest)."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+            "auroc": MeanAUROC(num_classes),
+        }
+    )
