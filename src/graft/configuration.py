@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
@@ -77,13 +77,32 @@ def refuse_unknown_arguments(config: DictConfig) -> None:
     Hydra would say so as well, but late, in many lines, and without the nearest.
     """
     for key, entry in targets(config, []):
-        parameters = inspect.signature(get_object(entry["_target_"])).parameters
-        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        parameters = named_parameters(get_object(entry["_target_"]))
+        if parameters is None:
             continue
         for name in map(str, entry):
             if name not in (*parameters, *RESERVED, "_convert_"):
                 hint = suggestion(name, parameters)
                 raise UserError(f"{key}.{name} is not taken by {entry['_target_']}.{hint}")
+
+
+def named_parameters(target: Callable[..., object]) -> list[str] | None:
+    """Return the names that a class or function takes, None where it takes any.
+
+    A class that hands `**settings` on to its base takes what its base does.
+    """
+    names: list[str] = []
+    for taker in inspect.getmro(target) if inspect.isclass(target) else (target,):
+        if taker is object or (inspect.isclass(taker) and "__init__" not in vars(taker)):
+            continue
+        try:
+            parameters = inspect.signature(taker).parameters.values()
+        except ValueError:
+            return None  # Some of Python's own classes do not say what they take.
+        names += [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+            return names
+    return None
 
 
 def refuse_wrong_kinds(config: DictConfig, config_dir: Path) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in what was asked for; the command shows it as `error: ...` and exits with 2."""
 
+    def __init__(self, message: str) -> None:
+        # torch makes a worker process's error anew from the text of its whole traceback.
+        super().__init__(message.rpartition(f"{__name__}.UserError: ")[2].rstrip())
+
 
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the choice nearest to `name`, or `""` if none is near."""

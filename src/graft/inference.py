@@ -9,7 +9,7 @@ import torch
 
 from graft.checkpoints import LoadedClassifier
 from graft.data.images import open_rgb, picture_endings
-from graft.data.transforms import evaluation_transform
+from graft.data.transforms import decoding_side, evaluation_transform
 from graft.errors import UserError
 
 
@@ -37,12 +37,13 @@ def find_pictures(source: Path) -> list[Path]:
 def predict(loaded: LoadedClassifier, paths: Iterable[Path], batch_size: int) -> Iterator[Prediction]:
     """Yield a prediction for every path, in order, holding one batch in memory at a time."""
     transform = evaluation_transform(loaded.preprocessing)
+    shorter_side = decoding_side(loaded.preprocessing)
     remaining = iter(paths)
     while batch := list(islice(remaining, batch_size)):
         pictures, errors = {}, {}
         for path in batch:
             try:
-                pictures[path] = transform(open_rgb(path))
+                pictures[path] = transform(open_rgb(path, shorter_side))
             except Exception as error:
                 # Pillow's decoders raise many types; the row says which picture and why.
                 errors[path] = str(error) or type(error).__name__

@@ -113,6 +113,11 @@ def test_a_validation_class_that_training_lacks_is_named(command: Command, tmp_p
     assert_one_line(command(*TINY, f"data.root={tmp_path}/split"), "odd", "val")
 
 
+def test_a_splits_file_that_is_no_text_is_named(command: Command, pictures: Path) -> None:
+    arguments = [f"data.root={pictures}", f"data.splits={pictures}/dark/000.jpg"]
+    assert_one_line(command(*TINY, *arguments), "000.jpg", "CSV")
+
+
 def test_unreadable_pictures_are_all_listed(command: Command, pictures: Path) -> None:
     whole = (pictures / "dark" / "000.jpg").read_bytes()
     (pictures / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+from graft.configuration import refuse_unknown_arguments
 from graft.data import elpv
 from graft.errors import UserError
+from tests.conftest import PROJECT
 
 COUNT = 2624
 
@@ -47,10 +50,43 @@ def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("few_cells")
-def test_another_cut_makes_the_folder_anew(tmp_path: Path) -> None:
+def test_a_folder_of_another_cut_is_neither_used_nor_replaced(tmp_path: Path) -> None:
     elpv.prepare_elpv(tmp_path / "elpv", cut=0.5)
-    elpv.prepare_elpv(tmp_path / "elpv", cut=0.0)
-    assert json.loads((tmp_path / "elpv" / elpv.MARKER).read_text())["cut"] == 0.0
+    with pytest.raises(UserError, match=r"holds the cells as divided by data\.cut=0\.5; .* data\.cut=0\.2"):
+        elpv.prepare_elpv(tmp_path / "elpv", cut=0.2)
+    assert json.loads((tmp_path / "elpv" / elpv.MARKER).read_text())["cut"] == 0.5
+
+
+def test_each_cut_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_ROOT", "somewhere")
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        roots = [compose("train", overrides=[f"data.cut={cut}"]).data.root for cut in (0.5, 0.2)]
+    assert [Path(root).name for root in roots] == ["elpv-0.5", "elpv-0.2"]
+
+
+def test_a_setting_that_the_data_do_not_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_ROOT", "somewhere")
+    with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
+        config = compose("train", overrides=["+data.batchsize=1", "paths.run=run"])
+    with pytest.raises(UserError, match=r"data\.batchsize is not taken .* Did you mean 'batch_size'"):
+        refuse_unknown_arguments(config)
+
+
+@pytest.mark.usefixtures("few_cells")
+def test_a_faster_process_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "elpv"
+    fill = elpv.fill
+    inodes: list[int] = []
+
+    def overtaken(*arguments: object) -> None:
+        fill(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(elpv, "fill", fill)
+        elpv.prepare_elpv(root, cut=0.5)
+        inodes.append(root.stat().st_ino)
+
+    monkeypatch.setattr(elpv, "fill", overtaken)
+    elpv.prepare_elpv(root, cut=0.5)
+    assert [root.stat().st_ino] == inodes
     assert [path.name for path in tmp_path.iterdir()] == ["elpv"]
 
 

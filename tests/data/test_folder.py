@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from graft.data.checks import unreadable_pictures
 from graft.data.folder import scan_folder, with_metadata
 from graft.errors import UserError
 
@@ -49,12 +50,10 @@ def test_files_that_are_no_pictures_are_mentioned(tmp_path: Path, caplog: pytest
     ("paths", "message"),
     [
         (["a/notes.txt"], "no pictures"),
-        (["a/1.jpg", "a/2.jpg"], "one class only"),
         (["a/1.jpg", "b/1.jpg", "loose.jpg"], "loose.jpg"),
         (["train/a/1.jpg", "train/loose.jpg"], "loose.jpg"),
         (["val/a/1.jpg", "val/b/1.jpg"], "no train folder"),
         (["train/a/1.jpg", "train/b/1.jpg", "c/1.jpg"], "c/1.jpg"),
-        (["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"], "classes that train lacks: c"),
     ],
 )
 def test_a_folder_that_cannot_be_trained_on_is_refused(
@@ -62,6 +61,36 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         scan_folder(touch(tmp_path, *paths))
+
+
+def test_a_link_to_a_folder_above_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "a/1.jpg", "b/1.jpg")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    with caplog.at_level(logging.WARNING):
+        assert [s.path for s in scan_folder(tmp_path)] == ["a/1.jpg", "b/1.jpg"]
+    assert "a/loop is a link" in caplog.text
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "root/a/1.jpg", "elsewhere/1.jpg")
+    (tmp_path / "root" / "b").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert [s.path for s in scan_folder(tmp_path / "root")] == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_a_link_to_itself_is_an_unreadable_picture(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "2.jpg").symlink_to(tmp_path / "a" / "2.jpg")
+    assert len(scan_folder(tmp_path)) == 2
+    assert list(unreadable_pictures([tmp_path / "a" / "2.jpg"], tmp_path / "seen.tsv"))
+
+
+def test_metadata_that_is_no_text_is_named(tmp_path: Path) -> None:
+    samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
+    (tmp_path / "metadata.csv").write_bytes(b"\xff\xd8\x00")
+    with pytest.raises(UserError, match=r"metadata\.csv cannot be read as a table"):
+        with_metadata(tmp_path, samples, "wafer", None)
 
 
 def test_a_missing_folder_suggests_its_neighbour(tmp_path: Path) -> None:

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graft.data.checks import unreadable_pictures
 from graft.data.images import open_rgb, picture_endings
+from graft.data.transforms import decoding_side, evaluation_transform
+from graft.preprocessing import Preprocessing
 
+PREPROCESSING = Preprocessing((256,), (224, 224), "bicubic", True, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 GREY = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 
 
@@ -42,6 +46,63 @@ def test_16_bit_tiff_of_the_other_byte_order_is_scaled(tmp_path: Path) -> None:
 def test_float_between_0_and_1_is_scaled_to_the_full_range(tmp_path: Path) -> None:
     Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "a.tif")
     assert (opened(tmp_path / "a.tif")[..., 0] == GREY).all()
+
+
+def test_float_between_0_and_255_is_taken_as_it_is(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "a.tif")
+    assert (opened(tmp_path / "a.tif")[..., 0] == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0.5, np.nan]], np.float32), "not finite"),
+        (np.array([[0.5, np.inf]], np.float32), "not finite"),
+        (np.array([[-0.5, 1.0]], np.float32), "from -0.5 to 1, 0 to 1 or 0 to 255"),
+        (np.array([[0.0, 4000.0]], np.float32), "from 0 to 4000"),
+        (np.array([[0, 70000]], np.int32), "from 0 to 70000, 0 to 65535"),
+    ],
+)
+def test_grey_of_no_known_range_is_reported_as_unreadable(
+    tmp_path: Path, values: np.ndarray, message: str
+) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(values).save(path)
+    with pytest.raises(ValueError, match=message):
+        open_rgb(path)
+    assert message in unreadable_pictures([path], tmp_path / "seen.tsv")[path]
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """A picture of slow waves, another in each channel."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    waves = [np.sin(5 * x + 3 * y), np.cos(4 * x - 2 * y), np.sin(2 * x) * np.cos(6 * y)]
+    return Image.fromarray((np.stack(waves, -1) * 120 + 128).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (1000, 750)), (6, (750, 1000))])
+def test_a_large_jpeg_is_decoded_no_larger_than_needed_and_looks_the_same(
+    tmp_path: Path, orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth(4000, 3000).save(tmp_path / "a.jpg", quality=92, exif=exif)
+    side = decoding_side(PREPROCESSING)
+    reduced = open_rgb(tmp_path / "a.jpg", side)
+    assert reduced.size == size
+    assert min(reduced.size) >= side
+    whole = open_rgb(tmp_path / "a.jpg")
+    assert max(whole.size) == 4000
+    transform = evaluation_transform(PREPROCESSING)
+    assert (transform(reduced) - transform(whole)).abs().max() < 0.05  # about three of 256 grey values
+
+
+def test_a_jpeg_that_is_not_large_and_other_formats_stay_as_they_are(tmp_path: Path) -> None:
+    side = decoding_side(PREPROCESSING)
+    smooth(900, 700).save(tmp_path / "small.jpg", quality=92)
+    smooth(2400, 1800).save(tmp_path / "large.png")
+    for name in ("small.jpg", "large.png"):
+        assert (np.asarray(open_rgb(tmp_path / name, side)) == opened(tmp_path / name)).all()
 
 
 def test_transparent_pixels_are_white_whatever_colour_lies_below(tmp_path: Path) -> None:

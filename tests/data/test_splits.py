@@ -7,7 +7,14 @@ import pytest
 
 from graft.data.elpv import read_labels
 from graft.data.folder import Sample
-from graft.data.splits import limit_splits, make_missing_splits, read_splits, write_splits
+from graft.data.splits import (
+    check_every_class_is_everywhere,
+    check_splits,
+    limit_splits,
+    make_missing_splits,
+    read_splits,
+    write_splits,
+)
 from graft.errors import UserError
 
 FRACTIONS = {"val": 0.15, "test": 0.25}
@@ -78,6 +85,37 @@ def test_a_unit_of_two_classes_is_not_torn() -> None:
     assert all(len({s.split for s in found if s.unit == str(u)}) == 1 for u in range(20))
 
 
+@pytest.mark.parametrize("unit", ["", "one patient"])
+def test_groups_are_only_blamed_where_there_are_some(unit: str) -> None:
+    held = [
+        Sample(f"{name}/{i}.jpg", name, unit=unit and f"{unit} {name}") for name in "ab" for i in range(9)
+    ]
+    splits = ["train", "val"]
+    with pytest.raises(UserError, match="class a has no picture in train, val") as caught:
+        check_every_class_is_everywhere(held, {"a"}, splits)
+    assert ("keep_together" in str(caught.value)) == bool(unit)
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ("train/a train/b val/a", "SOURCE has no pictures in test"),
+        ("train/a val/a test/a", r"one class only in train \(a\)"),
+        ("train/a train/b val/a val/c test/a", r"val has classes that train lacks \(c\)"),
+    ],
+)
+def test_splits_that_cannot_be_trained_on_are_refused(held: str, message: str) -> None:
+    found = [Sample(name, name.split("/")[1], name.split("/")[0]) for name in held.split()]
+    with pytest.raises(UserError, match=message):
+        check_splits(found, "SOURCE")
+
+
+def test_a_splits_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(UserError, match=r"splits\.csv cannot be read as a table"):
+        read_splits(tmp_path / "splits.csv", samples(a=3, b=3))
+
+
 def test_a_limit_keeps_every_class_and_no_more_than_asked_for() -> None:
     found = make_missing_splits(samples(a=100, b=100, rare=4), FRACTIONS, seed=0)
     limited = limit_splits(found, 6, seed=0)
@@ -104,7 +142,7 @@ def test_a_splits_file_gives_back_what_was_written(tmp_path: Path) -> None:
         ("path,class,split\nc/9.jpg,c,train\n", "1 pictures not in the data folder"),
         ("path,class,split\na/000.jpg,a,trian\n", "1 pictures in no known split"),
         ("path,class,split\na/000.jpg,b,train\n", "1 pictures of another class"),
-        ("path,class,split\na/000.jpg,a,train\n", "no pictures in val, test"),
+        ("path,class,split\na/000.jpg,a\n", "1 pictures in no known split"),
     ],
 )
 def test_a_splits_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:

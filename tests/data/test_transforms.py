@@ -14,6 +14,7 @@ from graft.backbones.torchvision import preprocessing as preprocessing_of
 from graft.data.transforms import (
     Augmentation,
     apply,
+    decoding_side,
     evaluation_transform,
     training_transform,
     with_image_size,
@@ -80,6 +81,14 @@ def test_a_seeded_picture_leaves_torchs_generator_as_it_was(picture: Image.Image
     before = torch.get_rng_state()
     apply(training_transform(SMALL, Augmentation(min_scale=0.5)), picture, 1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_narrowest_random_crop_still_has_the_pixels_it_needs() -> None:
+    assert decoding_side(SMALL) == decoding_side(SMALL, Augmentation()) == 2 * 40
+    augmentation = Augmentation(min_scale=0.25, max_aspect=2.0)
+    side = decoding_side(SMALL, augmentation)
+    narrowest = (side * side * 0.25 / 2.0) ** 0.5  # of a square picture's area, twice as high as wide
+    assert 2 * 32 <= narrowest < 2 * 32 + 1
 
 
 def test_another_size_keeps_the_share_that_is_cropped() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from graft.data.images import open_rgb
 from graft.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -42,17 +42,18 @@ def unreadable_pictures(paths: Sequence[Path], remembered: Path) -> dict[Path, s
 
 def mark(path: Path) -> str:
     """Return what changes whenever the file does."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return f"missing\t{path.absolute()}"  # Such as a link to nothing: reading it gives the reason.
     return f"{status.st_size}\t{status.st_mtime_ns}\t{path.absolute()}"
 
 
 def why_unreadable(path: Path) -> str:
     """Return why a picture cannot be decoded, empty where it can."""
     try:
-        with Image.open(path) as picture:
-            # An eighth of the size is quick for a JPEG, and still reads it to the end.
-            picture.draft(None, (picture.width // 8 or 1, picture.height // 8 or 1))
-            picture.load()
+        # A JPEG's smallest size is quick, and still reads it to the end.
+        open_rgb(path, shorter_side=1)
     except Exception as error:
         # Pillow's decoders raise many types; each means that this file cannot be used.
         return (str(error).splitlines() or [""])[0] or type(error).__name__

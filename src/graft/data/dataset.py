@@ -18,16 +18,25 @@ Key = tuple[int, int | None]
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`."""
+    """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`.
+
+    `shorter_side` is the least that the transform needs of a picture, in pixels; see `open_rgb`.
+    """
 
     def __init__(
-        self, root: Path, samples: Sequence[Sample], class_names: list[str], transform: v2.Compose
+        self,
+        root: Path,
+        samples: Sequence[Sample],
+        class_names: list[str],
+        transform: v2.Compose,
+        shorter_side: int,
     ) -> None:
         self.root = root
         self.paths = [sample.path for sample in samples]
         labels = {name: label for label, name in enumerate(class_names)}
         self.labels = [labels[sample.class_name] for sample in samples]
         self.transform = transform
+        self.shorter_side = shorter_side
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -36,7 +45,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         index, seed = key
         path = self.root / self.paths[index]
         try:
-            picture = open_rgb(path)
+            picture = open_rgb(path, self.shorter_side)
         except Exception as error:
             # It was whole when the run began. Another picture in its place would be another data set.
             raise UserError(f"{path} cannot be read any more ({error}).") from error

@@ -22,15 +22,15 @@ def prepare_elpv(root: Path, cut: float) -> Path:
 
     A cell is defective where its probability of a defect is above `cut`. The folder is made
     beside `root` and renamed, so an interrupted preparation leaves nothing that looks finished.
-    Raises UserError where the package is missing or `root` holds something else.
+    Raises UserError where the package is missing, or `root` holds something else or another cut.
     """
     if not 0 <= cut < 1:
         raise UserError(f"data.cut={cut}: it is a probability, 0 <= cut < 1.")
     labels = read_labels()
     marker = {"dataset": "elpv", "cut": cut, "pictures": len(labels), "licence": LICENCE}
-    if read_marker(root) == marker and count_pictures(root) == len(labels):
+    if is_finished(root, marker):
         return root
-    refuse_other_folder(root)
+    refuse_other_folder(root, cut)
     log.info("%s", LICENCE)
     log.info(
         "preparing  %s: %d pictures, defective where the probability is above %g", root, len(labels), cut
@@ -38,6 +38,8 @@ def prepare_elpv(root: Path, cut: float) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as made:
         fill(Path(made) / "new", labels, cut, marker)
+        if is_finished(root, marker):
+            return root  # Another process was faster, and may be reading it.
         if root.exists():
             root.rename(Path(made) / "old")
         try:
@@ -72,16 +74,27 @@ def read_marker(root: Path) -> dict[str, object]:
     return marker
 
 
+def is_finished(root: Path, marker: dict[str, object]) -> bool:
+    """Return whether the folder was made with what the marker says, and is whole."""
+    return read_marker(root) == marker and count_pictures(root) == marker["pictures"]
+
+
 def count_pictures(root: Path) -> int:
     """Return how many pictures the two class folders hold."""
     return sum(1 for _ in root.glob("*/*.png"))
 
 
-def refuse_other_folder(root: Path) -> None:
-    """Raise a UserError where the folder was not made here: it is not ours to replace."""
+def refuse_other_folder(root: Path, cut: float) -> None:
+    """Raise a UserError where the folder was not made here, or with a cut that another run may be using."""
     is_ours = (root / MARKER).exists() or not any(root.glob("*"))
     if root.exists() and not is_ours:
         raise UserError(f"data.root={root} holds something else; move it away or choose another data.root.")
+    made_with = read_marker(root).get("cut", cut)
+    if made_with != cut:
+        raise UserError(
+            f"data.root={root} holds the cells as divided by data.cut={made_with}; "
+            f"choose another data.root for data.cut={cut}."
+        )
 
 
 def fill(folder: Path, labels: list[tuple[Path, float, str]], cut: float, marker: dict[str, object]) -> None:

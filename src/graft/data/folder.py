@@ -1,6 +1,5 @@
 """Finds the labelled pictures of a folder: `root/CLASS/*` or `root/{train,val,test}/CLASS/*`."""
 
-import csv
 import logging
 import os
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graft.data.images import picture_endings
+from graft.data.tables import read_rows
 from graft.errors import UserError, suggestion
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ class Sample:
 def scan_folder(root: Path) -> list[Sample]:
     """Return the pictures of `root`, sorted by path.
 
-    Raises UserError where the folder is missing, holds no pictures or fewer than two classes, or
-    where validation or test have classes that training lacks.
+    Raises UserError where the folder is missing, cannot be listed, holds no pictures or has them outside
+    class folders.
     """
     if not root.is_dir():
         near = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -54,18 +54,39 @@ def scan_folder(root: Path) -> list[Sample]:
 
 
 def walk(root: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the parts of every file's path below `root`; hidden files and folders are left out."""
-    todo: list[tuple[str, ...]] = [()]
+    """Yield the parts of every file's path below `root`; hidden files and folders are left out.
+
+    Links are followed, except to a folder that they lie in. Raises UserError where one cannot be listed.
+    """
+    todo: list[tuple[tuple[str, ...], frozenset[tuple[int, int]]]] = [((), frozenset())]
     while todo:
-        parts = todo.pop()
-        with os.scandir(os.path.join(root, *parts)) as entries:  # noqa: PTH118 (a hundred thousand files)
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    todo.append((*parts, entry.name))
-                else:
-                    yield (*parts, entry.name)
+        parts, above = todo.pop()
+        folder = root.joinpath(*parts)
+        try:
+            status = folder.stat()
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except OSError as error:
+            raise UserError(f"data.root={root}: {folder} cannot be listed ({error.strerror}).") from error
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            log.warning("%s is a link to a folder that it lies in, and is left out", folder)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if is_folder(entry):
+                todo.append(((*parts, entry.name), above | {identity}))
+            else:
+                yield (*parts, entry.name)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # A link to itself: listed as a file, it is found unreadable.
 
 
 def mention(root: Path, others: list[str]) -> None:
@@ -76,7 +97,7 @@ def mention(root: Path, others: list[str]) -> None:
 
 
 def check_layout(root: Path, samples: list[Sample]) -> None:
-    """Raise a UserError where the pictures found cannot be trained on."""
+    """Raise a UserError where the pictures are in neither of the two layouts."""
     if not samples:
         raise UserError(
             f"data.root={root} holds no pictures: {root}/CLASS/*.jpg or {root}/train/CLASS/*.jpg is expected."
@@ -87,13 +108,6 @@ def check_layout(root: Path, samples: list[Sample]) -> None:
         raise UserError(f"{root} has split folders and, beside them, {loose}: move it into train/.")
     if None not in splits and "train" not in splits:
         raise UserError(f"{root} has {', '.join(sorted(map(str, splits)))} but no train folder.")
-    trained = {sample.class_name for sample in samples if sample.split in (None, "train")}
-    for split in ("val", "test"):
-        unknown = sorted({s.class_name for s in samples if s.split == split} - trained)
-        if unknown:
-            raise UserError(f"{root}/{split} has classes that train lacks: {', '.join(unknown[:10])}.")
-    if len(trained) < 2:
-        raise UserError(f"{root} has one class only ({', '.join(trained)}); two or more are needed.")
 
 
 def with_metadata(
@@ -108,9 +122,8 @@ def with_metadata(
     file = root / METADATA
     if not file.is_file():
         raise UserError(f"data.stratify_by and data.keep_together need {file} (columns: path, ...).")
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = {row["path"]: row for row in csv.DictReader(lines) if row.get("path")}
-    columns = list(next(iter(rows.values()), {}))
+    columns, listed = read_rows(file)
+    rows = {row["path"]: row for row in listed if row.get("path")}
     for key, column in (("stratify_by", stratify_by), ("keep_together", keep_together)):
         if column is not None and column not in columns:
             raise UserError(f"data.{key}={column}: {file} has no such column.{suggestion(column, columns)}")

@@ -17,12 +17,17 @@ def picture_endings() -> frozenset[str]:
     return frozenset(can_open - NOT_PICTURES)
 
 
-def open_rgb(path: Path) -> Image.Image:
+def open_rgb(path: Path, shorter_side: int | None = None) -> Image.Image:
     """Return the picture's first frame as 8-bit RGB, upright, transparency on white.
 
-    Raises OSError or another error of Pillow's where the file cannot be decoded.
+    With `shorter_side`, in pixels, a JPEG may come at a half, a quarter or an eighth of its size, as long as
+    its shorter side has that many. Raises OSError, ValueError or another error of Pillow's where the file
+    cannot be decoded.
     """
     with Image.open(path) as picture:
+        if shorter_side is not None and picture.format in ("JPEG", "MPO"):
+            # Decodes fewer coefficients. A square, so that it does not matter which way the picture lies.
+            picture.draft(None, (shorter_side, shorter_side))
         picture.load()
         return to_rgb(ImageOps.exif_transpose(picture))
 
@@ -30,8 +35,8 @@ def open_rgb(path: Path) -> Image.Image:
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Return a picture of any mode as 8-bit RGB.
 
-    16-bit grey (0 to 65535) is scaled, not clipped. Integer and float pictures whose values lie
-    outside that range, or float ones within [0, 1], are scaled by their own range.
+    16-bit grey (0 to 65535) is scaled, not clipped; float grey is within [0, 1] or [0, 255]. Raises
+    ValueError for other values: a guess would make the same grey differ between pictures.
     """
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
@@ -48,11 +53,13 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 def scaled_to_8_bit(picture: Image.Image) -> Image.Image:
     """Return a grey picture of more than 8 bits in mode L."""
     values = np.asarray(picture).astype(np.float64)
-    low, high = 0.0, 65535.0
-    is_unit_range = picture.mode == "F" and values.size > 0 and values.max() <= 1.0 and values.min() >= 0.0
-    if is_unit_range:
-        high = 1.0
-    elif values.size > 0 and (values.min() < low or values.max() > high):
-        low, high = float(values.min()), float(values.max())
-    scaled = np.rint((values - low) / max(high - low, 1e-12) * 255.0)
-    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8), mode="L")
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    limits = (1.0, 255.0) if picture.mode == "F" else (65535.0,)
+    if low < 0 or high > limits[-1]:
+        kind = "float" if picture.mode == "F" else "integer"
+        ranges = " or ".join(f"0 to {limit:g}" for limit in limits)
+        raise ValueError(f"its {kind} values go from {low:g} to {high:g}, {ranges} is expected")
+    scale = 255.0 / min(limit for limit in limits if high <= limit)
+    return Image.fromarray(np.rint(values * scale).astype(np.uint8), mode="L")

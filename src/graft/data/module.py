@@ -17,8 +17,21 @@ from graft.data.checks import refuse_or_skip, unreadable_pictures
 from graft.data.dataset import EpochSampler, EvaluationSampler, ImageDataset, TrainingBatches
 from graft.data.elpv import prepare_elpv
 from graft.data.folder import Sample, scan_folder, with_metadata
-from graft.data.splits import SPLITS, limit_splits, make_missing_splits, read_splits, write_splits
-from graft.data.transforms import Augmentation, evaluation_transform, training_transform, with_image_size
+from graft.data.splits import (
+    SPLITS,
+    check_splits,
+    limit_splits,
+    make_missing_splits,
+    read_splits,
+    write_splits,
+)
+from graft.data.transforms import (
+    Augmentation,
+    decoding_side,
+    evaluation_transform,
+    training_transform,
+    with_image_size,
+)
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
 
@@ -65,14 +78,15 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.first_epoch = 0  # of a resumed run, the one it goes on with
 
         found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
-        found = without_unreadable(self.root, found, on_error, Path(cache_dir).expanduser())
         if splits is not None:
             found = read_splits(Path(splits).expanduser(), [replace(s, split=None) for s in found])
-        else:
+        found = without_unreadable(self.root, found, on_error, Path(cache_dir).expanduser())
+        if splits is None:
             fractions = {"val": val_fraction, "test": test_fraction}
             found = make_missing_splits(found, fractions, seed)
         if limit is not None:
             found = limit_splits(found, limit, seed)
+        check_splits(found, f"data.root={root}" if splits is None else f"data.splits={splits}")
         self.samples = {split: [s for s in found if s.split == split] for split in SPLITS}
         self.class_names = sorted({sample.class_name for sample in self.samples["train"]})
         self.num_workers = resolve_workers(num_workers, len(self.samples["train"]))
@@ -101,13 +115,14 @@ class ImageFolderDataModule(L.LightningDataModule):
         """Return augmented, shuffled batches of the training split."""
         assert self.preprocessing is not None
         transform = training_transform(self.preprocessing, self.augmentation)
+        shorter_side = decoding_side(self.preprocessing, self.augmentation)
         shares = self._class_shares() if self.balanced else None
         sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process(), shares)
         if self.trainer is not None:
             # Lightning makes a fit's first iterator before it restores and announces the epoch.
             sampler.set_epoch(max(self.trainer.current_epoch, self.first_epoch))
         return DataLoader(
-            ImageDataset(self.root, self.samples["train"], self.class_names, transform),
+            ImageDataset(self.root, self.samples["train"], self.class_names, transform, shorter_side),
             batch_sampler=TrainingBatches(sampler, self.batch_size),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -126,9 +141,10 @@ class ImageFolderDataModule(L.LightningDataModule):
     def _evaluation_loader(self, split: str) -> Loader:
         assert self.preprocessing is not None
         transform = evaluation_transform(self.preprocessing)
+        shorter_side = decoding_side(self.preprocessing)
         samples = self.samples[split]
         return DataLoader(
-            ImageDataset(self.root, samples, self.class_names, transform),
+            ImageDataset(self.root, samples, self.class_names, transform, shorter_side),
             batch_size=self.batch_size,
             sampler=EvaluationSampler(len(samples), *self._process()),
             num_workers=self.num_workers,
@@ -176,17 +192,37 @@ def check_settings(
 
 
 def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
-    """Return the samples whose pictures can be decoded; refuse or warn about the others."""
+    """Return the samples whose pictures can be decoded; refuse or warn about the others.
+
+    Raises UserError where none would be left of a class or of a given split.
+    """
     name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
     bad = unreadable_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
     refuse_or_skip(bad, on_error)
-    return [sample for sample in samples if root / sample.path not in bad]
+    kept = [sample for sample in samples if root / sample.path not in bad]
+    gone = [
+        f"class {name}" for name in sorted({s.class_name for s in samples} - {s.class_name for s in kept})
+    ]
+    gone += [
+        f"split {split}" for split in SPLITS if split in {s.split for s in samples} - {s.split for s in kept}
+    ]
+    if gone:
+        raise UserError(
+            f"data.on_error=skip leaves nothing of {', '.join(gone)}: no picture there can be read. "
+            f"Mend the pictures of {root}, or remove the whole folder."
+        )
+    return kept
 
 
 def resolve_workers(num_workers: int | str, pictures: int) -> int:
     """Return how many processes decode: as many as asked for, or what fits the machine."""
     if num_workers == "auto":
-        return 0 if pictures < FEW_PICTURES else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+        return 0 if pictures < FEW_PICTURES else min(MOST_WORKERS, max(1, usable_cpus() - 1))
     if not isinstance(num_workers, int) or num_workers < 0:
         raise UserError(f"data.num_workers={num_workers}: write auto or a number of processes.")
     return num_workers
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may run on; a batch system grants it fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from graft.data.folder import Sample
+from graft.data.tables import read_rows
 from graft.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,9 @@ COLUMNS = ["path", "class", "split"]
 def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], seed: int) -> list[Sample]:
     """Return the samples, each with a split; val and test are taken from train where they are missing.
 
-    `fractions` are shares of the pictures that the splits are made from; totals are exact, and every
-    class has a picture in every split. Raises UserError where a class has too few for that.
+    `fractions` are shares of the pictures that the splits are made from. A split has its share to the
+    rounded picture unless small classes, of which each gets one at least, or pictures that stay together
+    do not allow it. Raises UserError where a class has too few for a picture in every split.
     """
     given = {sample.split for sample in samples} - {None}
     pool = [sample for sample in samples if sample.split in (None, "train")]
@@ -35,18 +37,21 @@ def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], 
         kept += [replace(sample, split=split) for sample in pool if sample.path in chosen]
         pool = [sample for sample in pool if sample.path not in chosen]
     kept += [replace(sample, split="train") for sample in pool]
-    check_every_class_is_everywhere(kept, ["train", *missing])
+    check_every_class_is_everywhere(kept, {sample.class_name for sample in pool}, ["train", *missing])
     return sorted(kept, key=lambda sample: sample.path)
 
 
-def check_every_class_is_everywhere(samples: list[Sample], splits: list[str]) -> None:
+def check_every_class_is_everywhere(samples: list[Sample], classes: set[str], splits: list[str]) -> None:
     """Raise a UserError where pictures that stay together left a split without one of a class."""
-    for name in sorted({sample.class_name for sample in samples}):
+    for name in sorted(classes):
         lacking = set(splits) - {sample.split for sample in samples if sample.class_name == name}
         if lacking:
+            few = (
+                "too few groups of data.keep_together hold it" if any(s.unit for s in samples) else "too few"
+            )
             raise UserError(
-                f"class {name} has no picture in {', '.join(sorted(lacking))}: too few groups of "
-                "data.keep_together hold it. Add pictures, or give the splits with data.splits=FILE."
+                f"class {name} has no picture in {', '.join(sorted(lacking))}: {few}. "
+                "Add pictures, or give the splits with data.splits=FILE."
             )
 
 
@@ -120,6 +125,24 @@ def share_out(size: int, counts: dict[tuple[str, str], int], spare: int) -> dict
     return quotas
 
 
+def check_splits(samples: Sequence[Sample], source: str) -> None:
+    """Raise a UserError where the splits cannot be trained on and evaluated; `source` is what gave them."""
+    classes = {split: {s.class_name for s in samples if s.split == split} for split in SPLITS}
+    empty = [split for split in SPLITS if not classes[split]]
+    if empty:
+        raise UserError(f"{source} has no pictures in {', '.join(empty)}: put some of every class there.")
+    if len(classes["train"]) < 2:
+        only = ", ".join(classes["train"])
+        raise UserError(f"{source} has one class only in train ({only}): add pictures of another class.")
+    for split in ("val", "test"):
+        unknown = sorted(classes[split] - classes["train"])
+        if unknown:
+            raise UserError(
+                f"{source}: {split} has classes that train lacks ({', '.join(unknown[:10])}): "
+                f"put some of their pictures into train, or take them out of {split}."
+            )
+
+
 def limit_splits(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
     """Return at most `limit` samples of each split, seeded and stratified by class.
 
@@ -151,17 +174,15 @@ def write_splits(samples: Sequence[Sample], file: Path) -> None:
 def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that a splits file names, with its splits.
 
-    Raises UserError where the file is missing, has other columns, names a picture twice, in an
-    unknown split or one that is not there, or leaves a split empty. Pictures that it does not name
-    are left out, with a warning.
+    Raises UserError where the file is missing or no table, has other columns, names a picture twice, in
+    an unknown split or one that is not there. Pictures that it does not name are left out, with a
+    warning.
     """
     if not file.is_file():
         raise UserError(f"data.splits={file}: there is no such file.")
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
-            raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
-        rows = list(reader)
+    columns, rows = read_rows(file)
+    if not set(COLUMNS) <= set(columns):
+        raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
     by_path = {sample.path: sample for sample in samples}
     refuse(file, "named twice", [p for p, n in Counter(row["path"] for row in rows).items() if n > 1])
     refuse(file, "not in the data folder", [row["path"] for row in rows if row["path"] not in by_path])
@@ -171,9 +192,6 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
         "of another class",
         [row["path"] for row in rows if by_path[row["path"]].class_name != row["class"]],
     )
-    empty = [split for split in SPLITS if split not in {row["split"] for row in rows}]
-    if empty:
-        raise UserError(f"data.splits={file} has no pictures in {', '.join(empty)}.")
     unnamed = by_path.keys() - {row["path"] for row in rows}
     if unnamed:
         first = min(unnamed)

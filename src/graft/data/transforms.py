@@ -1,5 +1,6 @@
 """From a picture to the network's input: exact for evaluation, varied for training."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,10 @@ from graft.preprocessing import Preprocessing
 
 # timm's word for drawing one of two at random; evaluation takes the sharper.
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode} | {"random": InterpolationMode.BICUBIC}
+
+# Decoders shrink with a box filter, whose blur shows where little is left to resize. With twice the pixels it
+# falls on detail that the resize removes anyway.
+DECODING_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,18 @@ def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
         ConvertImageDtype(torch.float32),
         v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
     ]
+
+
+def decoding_side(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> int:
+    """Return how many pixels the shorter side of a decoded picture has to have for the transform.
+
+    Without an augmentation it is what evaluation needs.
+    """
+    needed = float(max(preprocessing.resize))
+    if augmentation is not None and augmentation.min_scale < 1:
+        # The narrowest crop of the smallest area still has to have the pixels that it is resized to.
+        needed = max(preprocessing.crop) * math.sqrt(augmentation.max_aspect / augmentation.min_scale)
+    return math.ceil(DECODING_MARGIN * needed)
 
 
 def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
