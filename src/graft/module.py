@@ -69,6 +69,7 @@ class TransferModule(L.LightningModule):
         self.is_compiled = compiled
         self.train_forward = classifier.forward_with_auxiliary
         self.phase: Phase | None = None
+        self.from_features = False  # whether batches hold the frozen backbone's outputs instead of pictures
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
         self.position: dict[str, int] = {}
@@ -79,14 +80,16 @@ class TransferModule(L.LightningModule):
         self.test_metrics = metrics.clone(prefix="test/")
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
 
-    def begin(self, phase: Phase) -> None:
-        """Let exactly the phase's stages learn."""
+    def begin(self, phase: Phase, from_features: bool = False) -> None:
+        """Let exactly the phase's stages learn, from pictures or from what the backbone makes of them."""
         self.phase = phase
+        self.from_features = from_features
         apply_phase(self.classifier, phase, self.norm)
+        self.train_forward = self.classifier.forward_with_auxiliary
         if self.is_compiled:
             # The graph of the phase before has no gradients for what begins to learn (pytorch#139476).
             torch.compiler.reset()
-            self.train_forward = torch.compile(self.classifier.forward_with_auxiliary)
+            self.train_forward = torch.compile(self.train_forward)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "TransferModule":
@@ -95,17 +98,17 @@ class TransferModule(L.LightningModule):
         hold_frozen(self.classifier)
         return self
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`."""
-        logits: Tensor = self.classifier(pictures)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`, or of their features."""
+        logits: Tensor = self.classifier.head(inputs) if self.from_features else self.classifier(inputs)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the training loss of a batch: cross-entropy with smoothing and class weights."""
         del batch_idx
-        pictures, labels = batch
-        pictures, targets = self.mix(pictures, labels) if self.mix else (pictures, labels)
-        logits, auxiliary = self.train_forward(pictures)
+        inputs, labels = batch
+        inputs, targets = self.mix(inputs, labels) if self.mix else (inputs, labels)
+        logits, auxiliary = (self(inputs), []) if self.from_features else self.train_forward(inputs)
         logits = logits.float()
         loss = self._loss(logits, targets)
         for early in auxiliary:
@@ -179,8 +182,8 @@ class TransferModule(L.LightningModule):
         )
 
     def _evaluate(self, batch: Batch, split: str, loss: MeanMetric, metrics: MetricCollection) -> None:
-        pictures, labels = batch
-        logits = self(pictures).float()
+        inputs, labels = batch
+        logits = self(inputs).float()
         # Neither smoothing nor class weights: the loss of two recipes can be compared.
         loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         metrics.update(logits.softmax(dim=1), labels)

@@ -33,6 +33,7 @@ MATTERING_OF_TRAINER = (
     "max_steps",
     "precision",
 )
+MATTERING_OF_FEATURES = ("cache", "views", "dtype")
 MATTERING_OF_DATA = ("batch_size", "balanced", "image_size", "limit", "val_fraction", "test_fraction")
 
 
@@ -113,13 +114,15 @@ def settings_that_matter(config: DictConfig) -> dict[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
     trainer = {key: plain["trainer"].get(key) for key in MATTERING_OF_TRAINER}
+    features = {key: plain["features"].get(key) for key in MATTERING_OF_FEATURES}
     settings = {key: plain[key] for key in MATTERING}
-    return {**settings, "data": data, "trainer": trainer, "max_epochs": plain["trainer"]["max_epochs"]}
+    settings |= {"data": data, "features": features, "trainer": trainer}
+    return {**settings, "max_epochs": plain["trainer"]["max_epochs"]}
 
 
 def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     """Raise a UserError that names the first setting that differs, and both values."""
-    for key in (*MATTERING, "data", "trainer"):
+    for key in (*MATTERING, "data", "features", "trainer"):
         difference = first_difference(key, saved[key], asked[key])
         if difference:
             name, was, now = difference

@@ -21,6 +21,7 @@ from graft.classifier import Classifier
 from graft.configuration import refuse_unknown_arguments
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
+from graft.features import FeatureCache
 from graft.finetuning import HEAD, Phase, named_stages
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
@@ -83,7 +84,7 @@ def run(config: DictConfig) -> dict[str, float]:
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
             checkpoints.go_on_from(resumption.path)
-    fit_phases(trainer, module, data, phases, resumption)
+    fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features))
 
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
@@ -157,16 +158,20 @@ def fit_phases(
     data: ImageFolderDataModule,
     phases: list[Phase],
     resumption: Resumption | None,
+    cache: FeatureCache,
 ) -> None:
     """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
 
-    A resumed run begins in its checkpoint's phase; Lightning restores the rest.
+    While the backbone is frozen, it runs once, and the head learns from what it made of the pictures. A
+    resumed run begins in its checkpoint's phase; Lightning restores the rest.
     """
     first = resumption.phase if resumption else 0
     for number, phase in enumerate(phases[first:], start=first):
         resumed = resumption if number == first else None
-        module.begin(phase)
+        from_features = cache.serves(phase, module, trainer)
+        module.begin(phase, from_features)
         log.info(phase_summary(phase, number + 1, len(phases), module))
+        data.features = cache.features(module, data, trainer, phase) if from_features else {}
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
         began_at_step = resumed.phase_began_at_step if resumed else trainer.global_step
         module.position = {

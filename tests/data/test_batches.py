@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from graft.data import ImageFolderDataModule
-from graft.data.dataset import EpochSampler, EvaluationSampler, TrainingBatches
+from graft.data.dataset import EpochSampler, EvaluationBatches, TrainingBatches
 from graft.data.module import resolve_workers
 from graft.data.transforms import Augmentation
 from graft.errors import UserError
@@ -70,7 +70,10 @@ def test_labels_follow_the_sorted_class_names(make_data: MakeData) -> None:
 
 @pytest.mark.parametrize(("size", "processes"), [(10, 3), (9, 3), (1, 2)])
 def test_processes_share_the_evaluation_without_doubles(size: int, processes: int) -> None:
-    shares = [[i for i, _ in EvaluationSampler(size, rank, processes)] for rank in range(processes)]
+    shares = [
+        [i for batch in EvaluationBatches(size, 3, rank, processes) for i, _ in batch]
+        for rank in range(processes)
+    ]
     assert sorted(index for share in shares for index in share) == list(range(size))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from graft.data.checks import refuse_or_skip, unreadable_pictures
+from graft.data.checks import inspect_pictures, refuse_or_skip
 from graft.errors import UserError
 from tests.conftest import write_pictures
 
@@ -20,7 +20,7 @@ def paths(tmp_path: Path) -> list[Path]:
 def test_a_truncated_jpeg_is_found(paths: list[Path], tmp_path: Path) -> None:
     Image.effect_noise((400, 300), 80).save(paths[1], quality=95)
     paths[1].write_bytes(paths[1].read_bytes()[:-2000])
-    assert list(unreadable_pictures(paths, tmp_path / "seen.tsv")) == [paths[1]]
+    assert list(inspect_pictures(paths, tmp_path / "seen.tsv")[1]) == [paths[1]]
 
 
 def test_a_truncated_png_and_a_text_are_found(paths: list[Path], tmp_path: Path) -> None:
@@ -29,20 +29,20 @@ def test_a_truncated_png_and_a_text_are_found(paths: list[Path], tmp_path: Path)
     png.write_bytes(png.read_bytes()[:-500])
     text = tmp_path / "c.jpg"
     text.write_text("no picture")
-    assert set(unreadable_pictures([*paths, png, text], tmp_path / "seen.tsv")) == {png, text}
+    assert set(inspect_pictures([*paths, png, text], tmp_path / "seen.tsv")[1]) == {png, text}
 
 
 def test_good_pictures_are_remembered_until_they_change(paths: list[Path], tmp_path: Path) -> None:
     seen = tmp_path / "cache" / "seen.tsv"
-    assert unreadable_pictures(paths, seen) == {}
+    assert inspect_pictures(paths, seen)[1] == {}
     assert len(seen.read_text().splitlines()) == 3
     paths[0].write_text("changed")
-    assert list(unreadable_pictures(paths, seen)) == [paths[0]]
+    assert list(inspect_pictures(paths, seen)[1]) == [paths[0]]
 
 
 def test_a_damaged_memory_is_made_anew(paths: list[Path], tmp_path: Path) -> None:
     (tmp_path / "seen.tsv").write_bytes(b"\xff\xfe\x00garbage")
-    assert unreadable_pictures(paths, tmp_path / "seen.tsv") == {}
+    assert inspect_pictures(paths, tmp_path / "seen.tsv")[1] == {}
     assert len((tmp_path / "seen.tsv").read_text().splitlines()) == 3
 
 

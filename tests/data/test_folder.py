@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.data.checks import unreadable_pictures
+from graft.data.checks import inspect_pictures
 from graft.data.folder import scan_folder, with_metadata
 from graft.errors import UserError
 
@@ -83,7 +83,7 @@ def test_a_link_to_itself_is_an_unreadable_picture(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "2.jpg").symlink_to(tmp_path / "a" / "2.jpg")
     assert len(scan_folder(tmp_path)) == 2
-    assert list(unreadable_pictures([tmp_path / "a" / "2.jpg"], tmp_path / "seen.tsv"))
+    assert list(inspect_pictures([tmp_path / "a" / "2.jpg"], tmp_path / "seen.tsv")[1])
 
 
 def test_metadata_that_is_no_text_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graft.data.checks import unreadable_pictures
+from graft.data.checks import inspect_pictures
 from graft.data.images import open_rgb, picture_endings
 from graft.data.transforms import decoding_side, evaluation_transform
 from graft.preprocessing import Preprocessing
@@ -70,7 +70,7 @@ def test_grey_of_no_known_range_is_reported_as_unreadable(
     Image.fromarray(values).save(path)
     with pytest.raises(ValueError, match=message):
         open_rgb(path)
-    assert message in unreadable_pictures([path], tmp_path / "seen.tsv")[path]
+    assert message in inspect_pictures([path], tmp_path / "seen.tsv")[1][path]
 
 
 def smooth(width: int, height: int) -> Image.Image:

@@ -1,11 +1,13 @@
 """Finds pictures that cannot be decoded, before training does; good ones are remembered."""
 
+import hashlib
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 from rich.console import Console
@@ -20,24 +22,26 @@ MOST_NAMED = 10
 MANY = 5000  # Pictures from which on the check takes long enough for a progress bar.
 
 
-def unreadable_pictures(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
-    """Return the pictures that cannot be decoded, with the reason.
+def inspect_pictures(paths: Sequence[Path], remembered: Path) -> tuple[dict[Path, str], dict[Path, str]]:
+    """Return a hash of every picture's file, and of those that cannot be decoded, the reason.
 
-    Every picture is decoded once; `remembered` is the file that lists the good ones by path, size and
+    Every file is read and decoded once; `remembered` lists the hashes of the good ones by path, size and
     time of change, so that another run only asks for those.
     """
     known = read_remembered(remembered)
     marks = {path: mark(path) for path in paths}
     new = [path for path in paths if marks[path] not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons: object = pool.map(why_unreadable, new)
+        found: Iterable[tuple[str, str]] = pool.map(inspect, new)
         if len(new) >= MANY and sys.stderr.isatty():
             console = Console(stderr=True)
-            reasons = track(reasons, "checking pictures", total=len(new), console=console, transient=True)  # type: ignore[arg-type]
-        bad = {path: reason for path, reason in zip(new, reasons, strict=True) if reason}  # type: ignore[call-overload]
+            found = track(found, "checking pictures", total=len(new), console=console, transient=True)
+        results = dict(zip(new, found, strict=True))
+    bad = {path: reason for path, (_, reason) in results.items() if reason}
     if new:
-        write_remembered(remembered, known | {marks[path] for path in new if path not in bad})
-    return bad
+        known |= {marks[path]: digest for path, (digest, _) in results.items() if path not in bad}
+        write_remembered(remembered, known)
+    return {path: known[marks[path]] for path in paths if path not in bad}, bad
 
 
 def mark(path: Path) -> str:
@@ -49,32 +53,34 @@ def mark(path: Path) -> str:
     return f"{status.st_size}\t{status.st_mtime_ns}\t{path.absolute()}"
 
 
-def why_unreadable(path: Path) -> str:
-    """Return why a picture cannot be decoded, empty where it can."""
+def inspect(path: Path) -> tuple[str, str]:
+    """Return a hash of the file, and why it cannot be decoded, empty where it can."""
     try:
+        contents = path.read_bytes()
         # A JPEG's smallest size is quick, and still reads it to the end.
-        open_rgb(path, shorter_side=1)
+        open_rgb(BytesIO(contents), shorter_side=1)
     except Exception as error:
         # Pillow's decoders raise many types; each means that this file cannot be used.
-        return (str(error).splitlines() or [""])[0] or type(error).__name__
-    return ""
+        return "", (str(error).splitlines() or [""])[0] or type(error).__name__
+    return hashlib.blake2b(contents, digest_size=16).hexdigest(), ""
 
 
-def read_remembered(file: Path) -> set[str]:
-    """Return the marks of pictures known to be good."""
+def read_remembered(file: Path) -> dict[str, str]:
+    """Return the hashes of pictures known to be good, by their marks."""
     try:
-        return set(file.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
-        return set()
+        lines = file.read_text(encoding="utf-8").splitlines()
+        return {mark: digest for digest, mark in (line.split("\t", 1) for line in lines)}
+    except (OSError, ValueError):
+        return {}
 
 
-def write_remembered(file: Path, marks: set[str]) -> None:
-    """Write the marks in one step; a cache folder that cannot be written only costs time."""
+def write_remembered(file: Path, known: dict[str, str]) -> None:
+    """Write the hashes in one step; a cache folder that cannot be written only costs time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as lines:
-            lines.write("\n".join(sorted(marks)) + "\n")
+            lines.writelines(f"{digest}\t{mark}\n" for mark, digest in sorted(known.items()))
         Path(name).replace(file)
     except OSError as error:
         log.warning("cannot remember which pictures are whole: %s", error)

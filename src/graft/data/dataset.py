@@ -52,17 +52,18 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return apply(self.transform, picture, seed), torch.tensor(self.labels[index])
 
 
-class EvaluationSampler(Sampler[Key]):
+class EvaluationBatches(Sampler[list[Key]]):
     """Every picture once, in order; with several processes each has its own share, none twice."""
 
-    def __init__(self, size: int, rank: int = 0, processes: int = 1) -> None:
-        self.indices = range(rank, size, processes)
+    def __init__(self, size: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        self.indices, self.batch_size = range(rank, size, processes), batch_size
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return -(-len(self.indices) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter((index, None) for index in self.indices)
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, len(self.indices), self.batch_size):
+            yield [(index, None) for index in self.indices[start : start + self.batch_size]]
 
 
 class EpochSampler(Sampler[Key]):

@@ -25,6 +25,7 @@ class Sample:
     split: str | None = None  # train, val or test; None where it is still to be made
     stratum: str = ""  # splits keep the shares of these values ...
     unit: str = ""  # ... and keep pictures of the same unit together, where it is not empty
+    digest: str = ""  # a hash of the file's bytes
 
 
 def scan_folder(root: Path) -> list[Sample]:

@@ -1,6 +1,7 @@
 """Opens a picture file of any pixel format as 8-bit RGB."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,14 +18,14 @@ def picture_endings() -> frozenset[str]:
     return frozenset(can_open - NOT_PICTURES)
 
 
-def open_rgb(path: Path, shorter_side: int | None = None) -> Image.Image:
+def open_rgb(file: Path | BinaryIO, shorter_side: int | None = None) -> Image.Image:
     """Return the picture's first frame as 8-bit RGB, upright, transparency on white.
 
     With `shorter_side`, in pixels, a JPEG may come at a half, a quarter or an eighth of its size, as long as
     its shorter side has that many. Raises OSError, ValueError or another error of Pillow's where the file
     cannot be decoded.
     """
-    with Image.open(path) as picture:
+    with Image.open(file) as picture:
         if shorter_side is not None and picture.format in ("JPEG", "MPO"):
             # Decodes fewer coefficients. A square, so that it does not matter which way the picture lies.
             picture.draft(None, (shorter_side, shorter_side))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from graft.data.checks import refuse_or_skip, unreadable_pictures
-from graft.data.dataset import EpochSampler, EvaluationSampler, ImageDataset, TrainingBatches
+from graft.data.checks import inspect_pictures, refuse_or_skip
+from graft.data.dataset import EpochSampler, EvaluationBatches, ImageDataset, Key, TrainingBatches
 from graft.data.elpv import prepare_elpv
 from graft.data.folder import Sample, scan_folder, with_metadata
 from graft.data.splits import (
@@ -38,7 +39,8 @@ from graft.preprocessing import Preprocessing
 FEW_PICTURES = 64  # Starting workers takes longer than decoding so few.
 MOST_WORKERS = 8
 
-Loader = DataLoader[tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor]
+Loader = DataLoader[Batch]
 
 
 class ImageFolderDataModule(L.LightningDataModule):
@@ -76,6 +78,8 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.balanced = balanced
         self.preprocessing: Preprocessing | None = None
         self.first_epoch = 0  # of a resumed run, the one it goes on with
+        # What a frozen backbone makes of each split; the loaders give these instead of pictures.
+        self.features: Mapping[str, Dataset[Batch]] = {}
 
         found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
         if splits is not None:
@@ -111,24 +115,24 @@ class ImageFolderDataModule(L.LightningDataModule):
         """Write which picture is in which split; `data.splits=FILE` takes it back."""
         write_splits([sample for split in SPLITS for sample in self.samples[split]], file)
 
+    def pictures(self, split: str, augmented: bool) -> ImageDataset:
+        """Return the pictures of a split, varied as for training or as the weights' authors see them."""
+        assert self.preprocessing is not None
+        if augmented:
+            transform = training_transform(self.preprocessing, self.augmentation)
+        else:
+            transform = evaluation_transform(self.preprocessing)
+        shorter_side = decoding_side(self.preprocessing, self.augmentation if augmented else None)
+        return ImageDataset(self.root, self.samples[split], self.class_names, transform, shorter_side)
+
     def train_dataloader(self) -> Loader:
         """Return augmented, shuffled batches of the training split."""
-        assert self.preprocessing is not None
-        transform = training_transform(self.preprocessing, self.augmentation)
-        shorter_side = decoding_side(self.preprocessing, self.augmentation)
         shares = self._class_shares() if self.balanced else None
         sampler = EpochSampler(len(self.samples["train"]), self.seed, *self._process(), shares)
         if self.trainer is not None:
             # Lightning makes a fit's first iterator before it restores and announces the epoch.
             sampler.set_epoch(max(self.trainer.current_epoch, self.first_epoch))
-        return DataLoader(
-            ImageDataset(self.root, self.samples["train"], self.class_names, transform, shorter_side),
-            batch_sampler=TrainingBatches(sampler, self.batch_size),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # A loader without its own draws from the global one.
-        )
+        return self._loader("train", TrainingBatches(sampler, self.batch_size), keeps_workers=True)
 
     def val_dataloader(self) -> Loader:
         """Return the validation split's batches, each picture once, as the weights' authors see it."""
@@ -139,18 +143,20 @@ class ImageFolderDataModule(L.LightningDataModule):
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, split: str) -> Loader:
-        assert self.preprocessing is not None
-        transform = evaluation_transform(self.preprocessing)
-        shorter_side = decoding_side(self.preprocessing)
-        samples = self.samples[split]
+        batches = EvaluationBatches(len(self.samples[split]), self.batch_size, *self._process())
+        return self._loader(split, batches, keeps_workers=split == "val")
+
+    def _loader(self, split: str, batches: Sampler[list[Key]], keeps_workers: bool) -> Loader:
+        if split in self.features:
+            # Rows come as whole batches; there is nothing that a worker could do meanwhile.
+            return DataLoader(self.features[split], batch_sampler=batches, collate_fn=as_it_is)
         return DataLoader(
-            ImageDataset(self.root, samples, self.class_names, transform, shorter_side),
-            batch_size=self.batch_size,
-            sampler=EvaluationSampler(len(samples), *self._process()),
+            self.pictures(split, augmented=split == "train"),
+            batch_sampler=batches,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0 and split == "val",
+            persistent_workers=self.num_workers > 0 and keeps_workers,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),
+            generator=torch.Generator(),  # A loader without its own draws from the global one.
         )
 
     def _class_shares(self) -> list[float]:
@@ -174,6 +180,11 @@ class ElpvDataModule(ImageFolderDataModule):
         super().__init__(root, **settings)
 
 
+def as_it_is(batch: Any) -> Any:
+    """Return a batch that its data set has made as a whole."""
+    return batch
+
+
 def check_settings(
     val_fraction: float, test_fraction: float, image_size: int | None, batch_size: int, on_error: str
 ) -> None:
@@ -192,14 +203,14 @@ def check_settings(
 
 
 def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
-    """Return the samples whose pictures can be decoded; refuse or warn about the others.
+    """Return the samples whose pictures can be decoded, with their hashes; refuse or warn about the others.
 
     Raises UserError where none would be left of a class or of a given split.
     """
     name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
-    bad = unreadable_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
+    digests, bad = inspect_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
     refuse_or_skip(bad, on_error)
-    kept = [sample for sample in samples if root / sample.path not in bad]
+    kept = [replace(s, digest=digests[root / s.path]) for s in samples if root / s.path in digests]
     gone = [
         f"class {name}" for name in sorted({s.class_name for s in samples} - {s.class_name for s in kept})
     ]

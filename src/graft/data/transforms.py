@@ -36,6 +36,11 @@ class Augmentation:
         if self.min_scale == 0 or self.max_aspect < 1:
             raise UserError("augmentation.min_scale is above 0, augmentation.max_aspect at least 1.")
 
+    @property
+    def varies(self) -> bool:
+        """Whether two views of a picture can differ."""
+        return self != Augmentation(max_aspect=self.max_aspect)  # It is of no use without random crops.
+
 
 def evaluation_transform(preprocessing: Preprocessing) -> v2.Compose:
     """Return the transform of an RGB picture to `[3, H, W]`, as the weights' own preprocessing does it."""

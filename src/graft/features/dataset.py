@@ -1,0 +1,36 @@
+"""Stored features as a data set: the same keys, order and labels as the pictures they come from."""
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from graft.data.dataset import Key
+from graft.features.store import FeatureStore
+from graft.features.views import Views
+
+
+class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The features of a split's views, all of which are stored.
+
+    The seed that would augment a picture chooses one of its views.
+    """
+
+    def __init__(self, store: FeatureStore, views: Views) -> None:
+        self.store = store
+        self.places = store.locate(views.keys).reshape(-1, views.count, 2)
+        assert (self.places >= 0).all()
+        self.labels = torch.tensor(views.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        features, labels = self.__getitems__([key])
+        return features[0], labels[0]
+
+    def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
+        """Return features `[B, width]` and labels `[B]`."""
+        indices = [index for index, _ in keys]
+        views = [0 if seed is None else seed % self.places.shape[1] for _, seed in keys]
+        rows = self.store.read(self.places[indices, views])
+        return torch.from_numpy(rows).float(), self.labels[indices]

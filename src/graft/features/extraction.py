@@ -1,0 +1,65 @@
+"""Runs a frozen backbone over the views of pictures that are not stored yet."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from graft.features.store import FeatureStore
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 1 << 24  # Bytes after which rows are written: an interruption loses at most these.
+
+
+def extract_missing(
+    store: FeatureStore,
+    keys: np.ndarray,
+    views: Dataset[Tensor],
+    extract: Callable[[Tensor], Tensor],
+    batch_size: int,
+    num_workers: int,
+) -> None:
+    """Store the rows of all keys `[n]` that are not there, each once.
+
+    `views[i]` is the picture `[3, H, W]` of key i; `extract` makes features `[B, width]` of such.
+    """
+    absent = np.flatnonzero(store.locate(keys)[:, 0] < 0)
+    missing = absent[np.sort(np.unique(keys[absent], return_index=True)[1])]
+    log.info("features   %d of %d are stored in %s", len(keys) - len(absent), len(keys), store.folder)
+    if not len(missing):
+        return
+    began = time.monotonic()
+    loader = DataLoader(
+        Subset(views, missing.tolist()),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # A loader without its own draws from the global one.
+    )
+    done, rows = 0, []
+    for pictures in with_progress(loader):
+        rows.append(extract(pictures).cpu().numpy().astype(store.dtype))
+        waiting = sum(map(len, rows))
+        is_last = done + waiting == len(missing)
+        if is_last or waiting * store.width * store.dtype.itemsize >= SEGMENT:
+            store.add(keys[missing[done : done + waiting]], np.concatenate(rows))
+            done, rows = done + waiting, []
+    seconds = time.monotonic() - began
+    log.info("features   %d computed in %.1f s, %.0f a second", done, seconds, done / seconds)
+    store.refresh()
+
+
+def with_progress(batches: DataLoader[Tensor]) -> Iterable[Tensor]:
+    """Return the batches; where someone looks on, taking them moves a progress bar."""
+    if not sys.stderr.isatty():
+        return batches
+    console = Console(stderr=True)
+    return track(batches, "running the backbone once", console=console, transient=True)

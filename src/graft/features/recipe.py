@@ -1,0 +1,45 @@
+"""How features come about: everything that could change their numbers, apart from the picture."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from graft.backbones import Backbone
+from graft.preprocessing import Preprocessing
+
+PACKAGES = ("torch", "torchvision", "timm", "pillow")
+
+
+def recipe(
+    backbone: Backbone, preprocessing: Preprocessing, dtype: str, precision: str, device: torch.device
+) -> dict[str, Any]:
+    """Return how the features of any picture come about, as plain values."""
+    return {
+        "network": backbone.spec(),
+        "weights": backbone.weights,
+        "tensors": tensors_digest(backbone),
+        "preprocessing": preprocessing.to_dict(),
+        "dtype": dtype,
+        "precision": precision,
+        "device": device.type,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def recipe_digest(recipe: dict[str, Any]) -> str:
+    """Return a name for the recipe: 32 hexadecimal digits."""
+    return hashlib.blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def tensors_digest(module: nn.Module) -> str:
+    """Return a hash of all parameters and buffers, names and shapes included."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        found.update(flat.view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

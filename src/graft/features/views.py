@@ -1,0 +1,52 @@
+"""The views of a split's pictures, each with the key that its features are stored under."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from graft.data import ImageFolderDataModule
+from graft.data.transforms import Augmentation
+from graft.features.store import KEY
+
+
+class Views(Dataset[Tensor]):
+    """`count` views of every picture of a split: number `i * count + v` is view v of picture i, `[3, H, W]`.
+
+    View 0 is the picture as evaluation sees it, the others are augmented.
+    """
+
+    def __init__(self, data: ImageFolderDataModule, split: str, count: int = 1) -> None:
+        self.count = count
+        self.plain = data.pictures(split, augmented=False)
+        self.varied = data.pictures(split, augmented=True)
+        keys = [
+            view_key(sample.digest, data.augmentation, view)
+            for sample in data.samples[split]
+            for view in range(count)
+        ]
+        self.keys = np.frombuffer(b"".join(keys), KEY)
+        self.labels = self.plain.labels
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> Tensor:
+        index, view = divmod(int(number), self.count)
+        if view == 0:
+            return self.plain[index, None][0]
+        # A seed from the key alone: the same view in every run and every data set.
+        seed = int.from_bytes(self.keys[number : number + 1].tobytes()[:8], "little") >> 2
+        return self.varied[index, seed][0]
+
+
+def view_key(picture: str, augmentation: Augmentation, view: int) -> bytes:
+    """Return the key of one view of a picture, which is named by the hash of its file.
+
+    View 0 does not depend on the augmentation.
+    """
+    parts = [picture] if view == 0 else [picture, json.dumps(asdict(augmentation)), str(view)]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=KEY.itemsize).digest()
