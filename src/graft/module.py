@@ -117,20 +117,34 @@ class TransferModule(L.LightningModule):
             loss = loss + self.start.penalty()
         self.train_loss.update(loss.detach(), weight=len(labels))
         self.train_metrics.update(logits.detach().softmax(dim=1), labels)
-        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
+        # Logging costs as much as a small head's step, so it is done when it is asked for.
+        step = self.trainer.global_step + 1
+        if step % max(1, self.trainer.log_every_n_steps) == 0:
+            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        if self.trainer.is_last_batch or step == self.trainer.max_steps:
+            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+            self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure plain cross-entropy and the metrics on a validation batch."""
         del batch_idx
-        self._evaluate(batch, "val", self.val_loss, self.val_metrics)
+        self._evaluate(batch, self.val_loss, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was measured."""
+        self.log("val/loss", self.val_loss)
+        self.log_dict(self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure plain cross-entropy and the metrics on a test batch."""
         del batch_idx
-        self._evaluate(batch, "test", self.test_loss, self.test_metrics)
+        self._evaluate(batch, self.test_loss, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what was measured."""
+        self.log("test/loss", self.test_loss)
+        self.log_dict(self.test_metrics)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule of this phase, stepped after every batch."""
@@ -181,11 +195,9 @@ class TransferModule(L.LightningModule):
             logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
-    def _evaluate(self, batch: Batch, split: str, loss: MeanMetric, metrics: MetricCollection) -> None:
+    def _evaluate(self, batch: Batch, loss: MeanMetric, metrics: MetricCollection) -> None:
         inputs, labels = batch
         logits = self(inputs).float()
         # Neither smoothing nor class weights: the loss of two recipes can be compared.
         loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         metrics.update(logits.softmax(dim=1), labels)
-        self.log(f"{split}/loss", loss, on_step=False, on_epoch=True)
-        self.log_dict(metrics, on_step=False, on_epoch=True)
