@@ -1,4 +1,4 @@
-"""Prepare the solar cells as an image folder: `python scripts/prepare_elpv.py --root data/elpv`."""
+"""Prepare the solar cells as an image folder: `python scripts/prepare_elpv.py --root data/elpv-0.5`."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from graft.errors import UserError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", type=Path, default=Path("data/elpv"), help="the folder to make")
+    parser.add_argument("--root", type=Path, default=Path("data/elpv-0.5"), help="the folder to make")
     parser.add_argument("--cut", type=float, default=0.5, help="defective above this probability")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,21 @@ def refuse_wrong_kinds(config: DictConfig, config_dir: Path) -> None:
             raise UserError(f"{key}={value}: a number is expected, such as {found[0]}.")
         if kinds == {int} and key not in MAY_BE_SHARES and isinstance(value, float):
             raise UserError(f"{key}={value}: a whole number is expected, such as {found[0]}.")
+
+
+def with_learning_rate(config: DictConfig) -> DictConfig:
+    """Return the settings with a number that `learning_rate` gives as `optimizer.lr`.
+
+    Raises UserError for a value that is neither null nor auto nor a number above 0.
+    """
+    rate = config.learning_rate
+    if rate is None or rate == "auto":
+        return config
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise UserError(f"learning_rate={rate}: write auto, a number above 0, or null for optimizer.lr.")
+    config = config.copy()
+    config.optimizer.lr = float(rate)
+    return config
 
 
 def targets(node: DictConfig, parents: list[str]) -> Iterator[tuple[str, DictConfig]]:

@@ -92,6 +92,11 @@ class TransferModule(L.LightningModule):
             self.train_forward = torch.compile(self.train_forward)
         self.train(self.training)
 
+    def use_learning_rate(self, learning_rate: float) -> None:
+        """Let the head learn at this rate, the rest in proportion, and have the checkpoints say so."""
+        self.rates = (learning_rate, *self.rates[1:])
+        self.description["settings"]["optimizer"]["lr"] = learning_rate
+
     def train(self, mode: bool = True) -> "TransferModule":
         """Set training mode as usual, except that frozen parts stay in evaluation mode."""
         super().train(mode)
@@ -104,8 +109,24 @@ class TransferModule(L.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the training loss of a batch: cross-entropy with smoothing and class weights."""
+        """Measure a training batch, and return its loss to learn from."""
         del batch_idx
+        labels = batch[1]
+        loss, logits = self.training_loss(batch)
+        self.train_loss.update(loss.detach(), weight=len(labels))
+        self.train_metrics.update(logits.detach().softmax(dim=1), labels)
+        # Logging costs as much as a small head's step, so it is done when it is asked for.
+        step = self.trainer.global_step + 1
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Set by one of its parts.
+        if step % max(1, every) == 0:
+            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        if self.trainer.is_last_batch or step == self.trainer.max_steps:
+            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+            self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
+        return loss
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what is minimised, cross-entropy and what is added to it, and the logits `[B, classes]`."""
         inputs, labels = batch
         inputs, targets = self.mix(inputs, labels) if self.mix else (inputs, labels)
         logits, auxiliary = (self(inputs), []) if self.from_features else self.train_forward(inputs)
@@ -115,16 +136,7 @@ class TransferModule(L.LightningModule):
             loss = loss + self.classifier.backbone.auxiliary_weight * self._loss(early.float(), targets)
         if self.start is not None:
             loss = loss + self.start.penalty()
-        self.train_loss.update(loss.detach(), weight=len(labels))
-        self.train_metrics.update(logits.detach().softmax(dim=1), labels)
-        # Logging costs as much as a small head's step, so it is done when it is asked for.
-        step = self.trainer.global_step + 1
-        if step % max(1, self.trainer.log_every_n_steps) == 0:
-            self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        if self.trainer.is_last_batch or step == self.trainer.max_steps:
-            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-            self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
-        return loss
+        return loss, logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure plain cross-entropy and the metrics on a validation batch."""

@@ -48,6 +48,7 @@ class Resumption:
     phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
     pictures: str  # see `ImageFolderDataModule.digest`
+    learning_rate: float  # of the head; with learning_rate=auto, the one that was found
 
     def refuse_other_pictures(self, digest: str) -> None:
         """Raise a UserError where the run's pictures, classes or splits are not the checkpoint's.
@@ -79,8 +80,12 @@ def find_resumption(config: DictConfig) -> Resumption | None:
         log.warning("%s Going on from %s instead.", error, best)
         path, checkpoint = best, read_checkpoint(best)
     description = checkpoint[DESCRIPTION]
-    refuse_other_settings(path, description["settings"], settings_that_matter(config))
-    epochs = description["settings"]["max_epochs"]
+    saved, asked = description["settings"], settings_that_matter(config)
+    learning_rate = saved["optimizer"]["lr"]
+    if config.learning_rate == "auto":
+        asked["optimizer"]["lr"] = learning_rate  # It was found when the run began.
+    refuse_other_settings(path, saved, asked)
+    epochs = saved["max_epochs"]
     if epochs != config.trainer.max_epochs:
         log.warning(
             "trainer.max_epochs was %s and is %s now: from here on the run is not the one that would "
@@ -94,6 +99,7 @@ def find_resumption(config: DictConfig) -> Resumption | None:
         **description["position"],
         next_epoch=checkpoint["epoch"] + 1,
         pictures=description["pictures"],
+        learning_rate=learning_rate,
     )
 
 

@@ -18,13 +18,14 @@ from graft.backbones import build_backbone, build_head
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
 from graft.classifier import Classifier
-from graft.configuration import refuse_unknown_arguments
+from graft.configuration import refuse_unknown_arguments, with_learning_rate
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features import FeatureCache
 from graft.finetuning import HEAD, Phase, named_stages
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
+from graft.rate_search import choose_learning_rate
 from graft.resuming import Resumption, find_resumption, settings_that_matter
 from graft.summary import (
     count,
@@ -48,7 +49,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     refuse_unknown_arguments(config)
     try:
-        return run(config)
+        return run(with_learning_rate(config))
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):
@@ -84,7 +85,9 @@ def run(config: DictConfig) -> dict[str, float]:
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
             checkpoints.go_on_from(resumption.path)
-    fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features))
+        module.use_learning_rate(resumption.learning_rate)
+    searches_rate = config.learning_rate == "auto" and resumption is None
+    fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
 
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
@@ -159,11 +162,13 @@ def fit_phases(
     phases: list[Phase],
     resumption: Resumption | None,
     cache: FeatureCache,
+    searches_rate: bool,
 ) -> None:
     """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
 
-    While the backbone is frozen, it runs once, and the head learns from what it made of the pictures. A
-    resumed run begins in its checkpoint's phase; Lightning restores the rest.
+    While the backbone is frozen, it runs once, and the head learns from what it made of the pictures. The
+    first phase may begin with a search for its learning rate. A resumed run begins in its checkpoint's
+    phase; Lightning restores the rest.
     """
     first = resumption.phase if resumption else 0
     for number, phase in enumerate(phases[first:], start=first):
@@ -172,6 +177,8 @@ def fit_phases(
         module.begin(phase, from_features)
         log.info(phase_summary(phase, number + 1, len(phases), module))
         data.features = cache.features(module, data, trainer, phase) if from_features else {}
+        if searches_rate and number == 0:
+            module.use_learning_rate(choose_learning_rate(trainer, module, data))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
         began_at_step = resumed.phase_began_at_step if resumed else trainer.global_step
         module.position = {
