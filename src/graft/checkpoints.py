@@ -75,6 +75,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds something else than tensors"  # torch's own words advise to run its code.
         raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
         raise UserError(
@@ -102,6 +104,7 @@ class LoadedClassifier:
     classifier: Classifier
     class_names: list[str]
     preprocessing: Preprocessing
+    temperature: float = 1.0  # what the logits are divided by; see `graft.calibration`
 
 
 def load_classifier(path: Path) -> LoadedClassifier:
@@ -122,4 +125,5 @@ def load_classifier(path: Path) -> LoadedClassifier:
         }
     )
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
-    return LoadedClassifier(classifier.eval(), class_names, preprocessing)
+    temperature = description.get("temperature", 1.0)
+    return LoadedClassifier(classifier.eval(), class_names, preprocessing, temperature)
