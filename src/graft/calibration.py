@@ -38,8 +38,8 @@ def calibrate(checkpoint: Path, data: ImageFolderDataModule) -> dict[str, float]
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature that minimises the cross-entropy of `logits / temperature`.
 
-    `logits` `[N, num_classes]`, `labels` `[N]`. It is 1, with a warning, where there is no minimum: where every
-    picture is classified right, the loss goes on falling towards temperature 0.
+    `logits` `[N, num_classes]`, `labels` `[N]`. It is 1, with a warning, where there is no minimum: where
+    every picture is classified right, the loss goes on falling towards temperature 0.
     """
     logits = logits.double()
     sharpness = torch.zeros((), dtype=torch.float64, requires_grad=True)  # the logarithm of 1 / temperature
