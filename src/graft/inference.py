@@ -21,6 +21,10 @@ UNSURE = "unsure"
 MOST_WAITING = 8  # Unreadable pictures wait for a batch to fill until there are so many batches of rows.
 
 
+# A picture as uint8 `[3, H, W]`, or None and why it cannot be read.
+Decoded = tuple[Path, Tensor | None, str]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a model says about one picture; an unreadable one has only `error`."""
@@ -105,19 +109,9 @@ class Model:
         self, compute: Callable[[Tensor], Tensor], paths: Iterable[str | Path], batch_size: int
     ) -> Iterator[Row]:
         """Yield what `compute` makes of every picture, in order; all batches but the last are full."""
-        crop = evaluation_crop(self.preprocessing)
-        shorter_side = decoding_side(self.preprocessing)
-
-        def decode(path: str | Path) -> tuple[Path, Tensor | None, str]:
-            try:
-                return Path(path), crop(open_rgb(Path(path), shorter_side)), ""
-            except Exception as error:
-                # Pillow's decoders raise many types; the row says which picture and why.
-                return Path(path), None, " ".join(str(error).split()) or type(error).__name__
-
-        waiting: list[tuple[Path, Tensor | None, str]] = []
+        waiting: list[Decoded] = []
         readable = 0
-        for decoded in in_threads(decode, paths, ahead=2 * batch_size):
+        for decoded in decoded_pictures(self.preprocessing, paths, ahead=2 * batch_size):
             waiting.append(decoded)
             readable += decoded[1] is not None
             if readable == batch_size or not readable or len(waiting) == MOST_WAITING * batch_size:
@@ -126,9 +120,7 @@ class Model:
         yield from computed(compute, waiting)
 
 
-def computed(
-    compute: Callable[[Tensor], Tensor], decoded: list[tuple[Path, Tensor | None, str]]
-) -> Iterator[Row]:
+def computed(compute: Callable[[Tensor], Tensor], decoded: list[Decoded]) -> Iterator[Row]:
     """Yield a row for each decoded picture, all through the network at once."""
     pictures = [picture for _, picture, _ in decoded if picture is not None]
     outputs: Iterator[Tensor] = iter(())
@@ -139,24 +131,30 @@ def computed(
         yield Row(path, None if picture is None else next(outputs), error)
 
 
-def in_threads(
-    work: Callable[[str | Path], tuple[Path, Tensor | None, str]],
-    paths: Iterable[str | Path],
-    ahead: int,
-) -> Iterator[tuple[Path, Tensor | None, str]]:
-    """Yield `work(path)` in order, at most `ahead` of them done or begun before they are asked for.
+def decoded_pictures(
+    preprocessing: Preprocessing, paths: Iterable[str | Path], ahead: int
+) -> Iterator[Decoded]:
+    """Yield each picture, resized and cropped, in order, at most `ahead` of them before they are asked for.
 
     Threads: Pillow lets go of Python's lock while it decodes and resizes, torch while it computes.
     """
+    crop = evaluation_crop(preprocessing)
+    shorter_side = decoding_side(preprocessing)
+
+    def decode(path: str | Path) -> Decoded:
+        try:
+            return Path(path), crop(open_rgb(Path(path), shorter_side)), ""
+        except Exception as error:
+            # Pillow's decoders raise many types; the row says which picture and why.
+            return Path(path), None, " ".join(str(error).split()) or type(error).__name__
+
     remaining = iter(paths)
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        begun: deque[Future[tuple[Path, Tensor | None, str]]] = deque(
-            pool.submit(work, path) for path in islice(remaining, ahead)
-        )
+        begun: deque[Future[Decoded]] = deque(pool.submit(decode, path) for path in islice(remaining, ahead))
         try:
             while begun:
                 done = begun.popleft().result()
-                begun.extend(pool.submit(work, path) for path in islice(remaining, 1))
+                begun.extend(pool.submit(decode, path) for path in islice(remaining, 1))
                 yield done
         finally:
             for future in begun:
