@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from graft.backbones import Backbone, build_backbone, build_head
+from graft.backbones import Backbone, build_head, rebuild_backbone
 from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
@@ -114,7 +114,7 @@ def load_classifier(path: Path) -> LoadedClassifier:
     """
     checkpoint = read_checkpoint(path)
     description = checkpoint[DESCRIPTION]
-    backbone = build_backbone(**description["model"], weights=None)
+    backbone = rebuild_backbone(**description["model"])
     class_names = description["class_names"]
     classifier = Classifier(backbone, build_head(backbone, len(class_names), **description["head"]))
     classifier.load_state_dict(

@@ -28,7 +28,14 @@ def test_run_evaluation_and_predictions_agree(
     make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     write_pictures(pictures / "middle", 12, 130, seed=3)
-    metrics = train(make_config("calibrate=true", "trainer.max_epochs=1", "data.test_fraction=0.4"))
+    learning = (
+        "trainer.max_epochs=3",
+        "optimizer.lr=0.05",
+        "data.val_fraction=0.3",
+        "data.test_fraction=0.3",
+    )
+    metrics = train(make_config("calibrate=true", *learning))
+    assert metrics["temperature"] != 1
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     splits = tmp_path / "run" / "splits.csv"
     arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
