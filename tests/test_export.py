@@ -16,7 +16,7 @@ from graft.calibration import keep_temperature
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_crop, evaluation_transform
 from graft.errors import UserError
-from graft.export import FORMATS, Export, export, pictures_of_run
+from graft.export import FORMATS, Export, export, pictures_of_run, spread
 from tests.conftest import PROJECT
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "openvino": ("openvino", "onnx")}
@@ -97,6 +97,15 @@ def test_pictures_to_verify_on_are_those_of_the_run(tmp_path: Path, pictures: Pa
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(settings), tmp_path / "run" / ".hydra" / "config.yaml")
     assert pictures_of_run(checkpoint) == sorted(pictures.rglob("*.jpg"))
+
+
+def test_32_pictures_are_taken_from_all_over_the_folder() -> None:
+    paths = [Path(f"{number:03d}.jpg") for number in range(100)]
+    chosen = spread(paths)
+    assert len(chosen) == 32
+    assert chosen[0] == paths[0]
+    assert chosen[-1] > paths[90]
+    assert spread(paths[:5]) == paths[:5]
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2", ".xml"])

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -192,7 +191,7 @@ def pictures_of_run(checkpoint: Path) -> list[Path]:
 
     Raises UserError where they are not to be found.
     """
-    settings = checkpoint.parent.parent / ".hydra" / "config.yaml"
+    settings = checkpoint.absolute().parent.parent / ".hydra" / "config.yaml"
     try:
         root = Path(OmegaConf.load(settings).data.root).expanduser()
         samples = scan_folder(root, needs_train=False)
@@ -201,8 +200,12 @@ def pictures_of_run(checkpoint: Path) -> list[Path]:
             "input is needed: write input=FOLDER with real pictures, such as those of the training, to "
             f"verify the file on ({settings} leads to none)."
         ) from error
-    step = max(1, len(samples) // PICTURES)
-    return [root / sample.path for sample in samples[::step]][:PICTURES]
+    return [root / sample.path for sample in samples]
+
+
+def spread(pictures: Sequence[Path]) -> list[Path]:
+    """Return 32 of the pictures at even distances, so that all folders have their share, or all of fewer."""
+    return list(pictures[:: max(1, len(pictures) // PICTURES)])[:PICTURES]
 
 
 def write_export(
@@ -217,7 +220,7 @@ def write_export(
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     output = output or checkpoint.with_suffix(FORMATS[format][0])
-    pictures = list(islice(find_pictures(input), PICTURES)) if input else pictures_of_run(checkpoint)
+    pictures = spread(list(find_pictures(input)) if input else pictures_of_run(checkpoint))
     done = export(checkpoint, format, output, pictures, include_preprocessing)
     sys.stdout.write(
         f"{done.file}\n"
