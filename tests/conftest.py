@@ -6,13 +6,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
+
+from graft.backbones import build_backbone, build_head
+from graft.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
+from graft.classifier import Classifier
+from graft.data.transforms import with_image_size
 
 PROJECT = Path(__file__).resolve().parent.parent
 MakeFolder = Callable[..., Path]
@@ -36,6 +43,31 @@ def pictures(tmp_path: Path) -> Path:
     write_pictures(root / "dark", 12, 80, seed=1)
     write_pictures(root / "light", 12, 180, seed=2)
     return root
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint of a tiny network with random weights for `pictures`, whose labels are mixed."""
+    return write_checkpoint(tmp_path / "tiny.ckpt", ["dark", "light"])
+
+
+def write_checkpoint(path: Path, class_names: list[str]) -> Path:
+    """Write a checkpoint of test_efficientnet, 32 pixels, random weights, as a run would."""
+    torch.manual_seed(0)
+    backbone = build_backbone("timm", "test_efficientnet", weights=None)
+    head: dict[str, Any] = {"dropout": 0.0, "hidden": None}
+    classifier = Classifier(backbone, build_head(backbone, len(class_names), **head))
+    last = next(layer for layer in classifier.head.modules() if isinstance(layer, torch.nn.Linear))
+    with torch.no_grad():
+        shades = torch.linspace(-2, 2, 16).reshape(16, 1, 1, 1)
+        logits = classifier.eval()(shades + 0.5 * torch.randn(16, 3, 32, 32))
+        spread = logits.std(dim=0)
+        last.weight.div_(spread[:, None])
+        last.bias.sub_(logits.mean(dim=0)).div_(spread)
+    description = describe(backbone, head, class_names, with_image_size(backbone.preprocessing, 32))
+    weights = {WEIGHTS_PREFIX + name: value for name, value in classifier.state_dict().items()}
+    AtomicCheckpointIO().save_checkpoint({DESCRIPTION: description, "state_dict": weights}, path)
+    return path
 
 
 @pytest.fixture

@@ -1,3 +1,21 @@
 """Graft: fine-tune a pretrained image model on your own folder of pictures."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graft.inference import Model
+
 __version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> "Model":
+    """Return a trained model, ready to predict: a checkpoint, or a file that `scripts/export.py` wrote.
+
+    `load("best.ckpt").predict(["a.jpg"])[0].label` is the class of a picture. A checkpoint runs on the
+    GPU where there is one. Raises UserError where the file is missing, damaged or no model of Graft's.
+    """
+    from graft.runtimes import load_model  # torch takes seconds to import, graft none.
+
+    return load_model(Path(path))

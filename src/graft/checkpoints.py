@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from graft.backbones import Backbone, build_backbone, build_head
+from graft.backbones import Backbone, build_head, rebuild_backbone
 from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
@@ -75,6 +75,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds something else than tensors"  # torch's own words advise to run its code.
         raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
         raise UserError(
@@ -102,6 +104,7 @@ class LoadedClassifier:
     classifier: Classifier
     class_names: list[str]
     preprocessing: Preprocessing
+    temperature: float = 1.0  # what the logits are divided by; see `graft.calibration`
 
 
 def load_classifier(path: Path) -> LoadedClassifier:
@@ -111,7 +114,7 @@ def load_classifier(path: Path) -> LoadedClassifier:
     """
     checkpoint = read_checkpoint(path)
     description = checkpoint[DESCRIPTION]
-    backbone = build_backbone(**description["model"], weights=None)
+    backbone = rebuild_backbone(**description["model"])
     class_names = description["class_names"]
     classifier = Classifier(backbone, build_head(backbone, len(class_names), **description["head"]))
     classifier.load_state_dict(
@@ -122,4 +125,5 @@ def load_classifier(path: Path) -> LoadedClassifier:
         }
     )
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
-    return LoadedClassifier(classifier.eval(), class_names, preprocessing)
+    temperature = description.get("temperature", 1.0)
+    return LoadedClassifier(classifier.eval(), class_names, preprocessing, temperature)

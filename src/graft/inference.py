@@ -1,60 +1,161 @@
-"""Names the class of new pictures with a trained checkpoint."""
+"""Names the class of pictures: decoding in threads beside the network, a few batches in memory at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from graft.checkpoints import LoadedClassifier
-from graft.data.images import open_rgb, picture_endings
-from graft.data.transforms import decoding_side, evaluation_transform
+from graft.data.images import open_rgb
+from graft.data.module import usable_cpus
+from graft.data.transforms import decoding_side, evaluation_crop
 from graft.errors import UserError
+from graft.preprocessing import Preprocessing
+
+BATCH_SIZE = 32
+UNSURE = "unsure"
+MOST_WAITING = 8  # Unreadable pictures wait for a batch to fill until there are so many batches of rows.
+
+
+# A picture as uint8 `[3, H, W]`, or None and why it cannot be read.
+Decoded = tuple[Path, Tensor | None, str]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the classifier says about one picture; an unreadable one has only `error`."""
+    """What a model says about one picture; an unreadable one has only `error`."""
 
     path: Path
-    label: str = ""
+    label: str = ""  # `unsure` where `probability` is below the threshold
+    probability: float = 0.0  # the largest one
     probabilities: tuple[float, ...] = ()  # one a class, in the order of the class names; they sum to 1
     error: str = ""
 
 
-def find_pictures(source: Path) -> list[Path]:
-    """Return a picture file, or all pictures below a folder, sorted; UserError where there is none."""
-    if source.is_file():
-        return [source]
-    endings = picture_endings()
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in endings and path.is_file())
-    if not found:
-        raise UserError(f"input={source}: there are no pictures.")
-    return found
+@dataclass(frozen=True)
+class Row:
+    """What was computed of one picture, or why it cannot be read."""
+
+    path: Path
+    output: Tensor | None
+    error: str = ""
 
 
-def predict(loaded: LoadedClassifier, paths: Iterable[Path], batch_size: int) -> Iterator[Prediction]:
-    """Yield a prediction for every path, in order, holding one batch in memory at a time."""
-    transform = evaluation_transform(loaded.preprocessing)
-    shorter_side = decoding_side(loaded.preprocessing)
+@dataclass(frozen=True)
+class Model:
+    """A trained model in evaluation mode, whatever runs it.
+
+    `network` maps uint8 RGB pictures `[B, 3, H, W]`, resized and cropped, to logits `[B, num_classes]` on
+    the CPU. Probabilities are `softmax(logits / temperature)`.
+    """
+
+    network: Callable[[Tensor], Tensor]
+    class_names: list[str]
+    preprocessing: Preprocessing
+    temperature: float = 1.0
+
+    def predict(
+        self, paths: Sequence[str | Path], threshold: float = 0.0, flip: bool = False
+    ) -> list[Prediction]:
+        """Return the label and the probabilities of every picture, in order.
+
+        An unreadable picture has an `error` instead. Where the largest probability is below `threshold`, the
+        label is `unsure`. `flip` averages the probabilities of a picture and of its mirror image.
+        """
+        if isinstance(paths, (str, Path)):
+            raise UserError(f"predict takes a list of pictures: write predict([{str(paths)!r}]).")
+        return list(self.stream(paths, threshold, flip))
+
+    def stream(
+        self,
+        paths: Iterable[str | Path],
+        threshold: float = 0.0,
+        flip: bool = False,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Prediction]:
+        """Yield what `predict` returns one by one, for any number of pictures in constant memory."""
+
+        def with_mirrored(pictures: Tensor) -> Tensor:
+            return (self.probabilities(pictures) + self.probabilities(pictures.flip(-1))) / 2
+
+        for row in self.rows(with_mirrored if flip else self.probabilities, paths, batch_size):
+            if row.output is None:
+                yield Prediction(row.path, error=row.error)
+                continue
+            shares = tuple(row.output.tolist())
+            best = max(range(len(shares)), key=shares.__getitem__)
+            label = self.class_names[best] if shares[best] >= threshold else UNSURE
+            yield Prediction(row.path, label, shares[best], shares)
+
+    def probabilities(self, pictures: Tensor) -> Tensor:
+        """Return the probabilities `[B, num_classes]` of what `network` takes."""
+        return (self.network(pictures) / self.temperature).softmax(dim=1)
+
+    def logits(self, paths: Iterable[str | Path], batch_size: int = BATCH_SIZE) -> Tensor:
+        """Return the logits `[N, num_classes]` of readable pictures; UserError for an unreadable one."""
+        found = list(self.rows(self.network, paths, batch_size))
+        outputs = [row.output for row in found if row.output is not None]
+        bad = [f"{row.path} ({row.error})" for row in found if row.output is None]
+        if bad:
+            named = "; ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+            raise UserError(f"{len(bad)} unreadable pictures: {named}. Mend or remove them.")
+        return torch.stack(outputs) if outputs else torch.empty(0, len(self.class_names))
+
+    def rows(
+        self, compute: Callable[[Tensor], Tensor], paths: Iterable[str | Path], batch_size: int
+    ) -> Iterator[Row]:
+        """Yield what `compute` makes of every picture, in order; all batches but the last are full."""
+        waiting: list[Decoded] = []
+        readable = 0
+        for decoded in decoded_pictures(self.preprocessing, paths, ahead=2 * batch_size):
+            waiting.append(decoded)
+            readable += decoded[1] is not None
+            if readable == batch_size or not readable or len(waiting) == MOST_WAITING * batch_size:
+                yield from computed(compute, waiting)
+                waiting, readable = [], 0
+        yield from computed(compute, waiting)
+
+
+def computed(compute: Callable[[Tensor], Tensor], decoded: list[Decoded]) -> Iterator[Row]:
+    """Yield a row for each decoded picture, all through the network at once."""
+    pictures = [picture for _, picture, _ in decoded if picture is not None]
+    outputs: Iterator[Tensor] = iter(())
+    if pictures:
+        with torch.inference_mode():
+            outputs = iter(compute(torch.stack(pictures)))
+    for path, picture, error in decoded:
+        yield Row(path, None if picture is None else next(outputs), error)
+
+
+def decoded_pictures(
+    preprocessing: Preprocessing, paths: Iterable[str | Path], ahead: int
+) -> Iterator[Decoded]:
+    """Yield each picture, resized and cropped, in order, at most `ahead` of them before they are asked for.
+
+    Threads: Pillow lets go of Python's lock while it decodes and resizes, torch while it computes.
+    """
+    crop = evaluation_crop(preprocessing)
+    shorter_side = decoding_side(preprocessing)
+
+    def decode(path: str | Path) -> Decoded:
+        try:
+            return Path(path), crop(open_rgb(Path(path), shorter_side)), ""
+        except Exception as error:
+            # Pillow's decoders raise many types; the row says which picture and why.
+            return Path(path), None, " ".join(str(error).split()) or type(error).__name__
+
     remaining = iter(paths)
-    while batch := list(islice(remaining, batch_size)):
-        pictures, errors = {}, {}
-        for path in batch:
-            try:
-                pictures[path] = transform(open_rgb(path, shorter_side))
-            except Exception as error:
-                # Pillow's decoders raise many types; the row says which picture and why.
-                errors[path] = str(error) or type(error).__name__
-        rows = {}
-        if pictures:
-            with torch.inference_mode():
-                shares = loaded.classifier(torch.stack(list(pictures.values()))).softmax(dim=1)
-            rows = dict(zip(pictures, shares.tolist(), strict=True))
-        for path in batch:
-            if path in errors:
-                yield Prediction(path, error=errors[path])
-            else:
-                best = max(range(len(rows[path])), key=rows[path].__getitem__)
-                yield Prediction(path, loaded.class_names[best], tuple(rows[path]))
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        begun: deque[Future[Decoded]] = deque(pool.submit(decode, path) for path in islice(remaining, ahead))
+        try:
+            while begun:
+                done = begun.popleft().result()
+                begun.extend(pool.submit(decode, path) for path in islice(remaining, 1))
+                yield done
+        finally:
+            for future in begun:
+                future.cancel()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.functional.classification import multiclass_calibration_error
 from torchmetrics.utilities.data import dim_zero_cat
 
 
@@ -38,3 +39,12 @@ def classification_metrics(num_classes: int) -> MetricCollection:
             "auroc": MeanAUROC(num_classes),
         }
     )
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Return the mean gap between confidence and accuracy, 0 to 1, over 15 equal bins (Guo et al. 2017).
+
+    `probabilities` `[N, num_classes]`, `labels` `[N]`; a bin counts by its number of pictures.
+    """
+    classes = probabilities.shape[1]
+    return float(multiclass_calibration_error(probabilities, labels, classes, n_bins=15, norm="l1"))

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from graft.backbones import build_backbone, build_head
+from graft.calibration import calibrate
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
 from graft.classifier import Classifier
@@ -100,6 +101,8 @@ def run(config: DictConfig) -> dict[str, float]:
         "parameters/trainable": count(p for p in classifier.parameters() if p.requires_grad),
     }
     if trainer.is_global_zero:
+        if config.calibrate:
+            metrics |= calibrate(checkpoints.best_path, data)
         report(
             Path(config.paths.run), metrics, checkpoints.best_path, has_curves="tensorboard" in config.logger
         )

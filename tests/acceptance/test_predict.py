@@ -1,24 +1,33 @@
-"""Predictions through the command agree with the test at the end of training."""
+"""Predictions through the command: formats, pictures that cannot be read, labels, copies, mistakes."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from graft import load
 from graft.training import train
-from tests.conftest import PROJECT, MakeConfig
+from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint
 
 
 def predict(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(PROJECT / "scripts" / "predict.py"), *arguments],
         cwd=cwd,
+        env=command_environment(cwd),
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
@@ -29,8 +38,7 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5", cwd=tmp_path)
     assert result.returncode == 3, result.stderr
-    with (tmp_path / "predictions.csv").open() as lines:
-        rows = {str(Path(row["path"]).relative_to(pictures)): row for row in csv.DictReader(lines)}
+    rows = {str(Path(row["path"]).relative_to(pictures)): row for row in read(tmp_path / "predictions.csv")}
     assert list(rows) == sorted(rows)
     assert len(rows) == 25
     assert rows["dark/broken.jpg"]["error"]
@@ -41,17 +49,123 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
     assert right / len(tested) == pytest.approx(metrics["test/accuracy"])
 
 
+def test_the_formats_hold_the_same_numbers_as_the_model(
+    tmp_path: Path, pictures: Path, checkpoint: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    for ending in ("csv", "jsonl", "parquet"):
+        output = f"output=p.{ending}"
+        result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output, cwd=tmp_path)
+        assert result.returncode == 3, result.stderr
+    objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    columns = ["path", "label", "probability", "label_2", "probability_2", "dark", "light", "error"]
+    assert all(list(row) == columns for row in objects)
+    text = {column: [str(row[column] or "") for row in objects] for column in ("path", "label", "error")}
+    rows = read(tmp_path / "p.csv")
+    table = parquet.read_table(tmp_path / "p.parquet").to_pydict()
+    assert list(table) == list(rows[0]) == columns
+    for column, values in text.items():
+        assert [row[column] for row in rows] == values == [value or "" for value in table[column]]
+    predictions = load(checkpoint).predict([row["path"] for row in rows])
+    for number, found in enumerate(predictions):
+        if found.error:
+            assert rows[number]["dark"] == ""
+            assert objects[number]["dark"] is None is table["dark"][number]
+            continue
+        other = min(found.probabilities)
+        expected = (found.label, found.probability, other, *found.probabilities)
+        for row in (rows[number], objects[number], {name: values[number] for name, values in table.items()}):
+            assert numbers(row) == pytest.approx(expected[1:], abs=1e-8)
+            assert row["label"] == found.label != row["label_2"]
+
+
+def numbers(row: dict[str, Any]) -> list[float]:
+    return [float(row[name]) for name in ("probability", "probability_2", "dark", "light")]
+
+
+def test_file_pattern_and_folder_give_the_same_rows(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+    found = []
+    for source in (f"{pictures}/dark", f"{pictures}/dark/*.jpg", f"{pictures}/dark/000.jpg"):
+        result = predict(f"checkpoint={checkpoint}", f"input={source}", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "000.jpg" in result.stdout  # Few pictures are shown.
+        found.append(read(tmp_path / "predictions.csv"))
+    folder, pattern, file = found
+    assert folder == pattern
+    assert len(folder) == 12
+    assert file[0]["label"] == folder[0]["label"]
+    assert float(file[0]["light"]) == pytest.approx(float(folder[0]["light"]), abs=1e-6)
+
+
+def test_pictures_are_copied_to_their_labels(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    arguments = [f"checkpoint={checkpoint}", f"input={pictures}", "threshold=0.6", "tta=flip"]
+    assert predict(*arguments, "copy_to=sorted", cwd=tmp_path).returncode == 3
+    rows = read(tmp_path / "predictions.csv")
+    assert {row["label"] for row in rows} == {"dark", "light", "unsure", ""}
+    expected = {f"{row['label']}/{Path(row['path']).relative_to(pictures)}" for row in rows if row["label"]}
+    copied = [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path / "sorted")) for path in copied} == expected
+    for row, found in zip(
+        rows,
+        load(checkpoint).predict([row["path"] for row in rows], threshold=0.6, flip=True),
+        strict=True,
+    ):
+        assert row["label"] == found.label
+    again = predict(*arguments, "copy_to=sorted", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
+
+
+def test_a_class_may_be_called_as_a_column_is(tmp_path: Path, pictures: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "odd.ckpt", ["error", "path"])
+    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    row = read(tmp_path / "predictions.csv")[0]
+    assert float(row["class error"]) + float(row["class path"]) == pytest.approx(1)
+    assert row["error"] == ""
+    assert row["label"] in ("error", "path")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["chekpoint=a.ckpt"], "Did you mean 'checkpoint'?"),
         (["input=."], "checkpoint is needed"),
-        (["checkpoint=none.ckpt", "input=."], "there is no checkpoint none.ckpt"),
+        (["checkpoint=none.ckpt", "input=pictures"], "there is no checkpoint none.ckpt"),
+        (["--checkpoint=a.ckpt"], "write checkpoint=a.ckpt"),
+        (["checkpoint=tiny.ckpt", "input=picture"], "Did you mean 'pictures'?"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "output=a.txt"], ".csv, .jsonl, .ndjson, .parquet"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "output=none/a.csv"], "there is no folder none"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "top_k=3"], "the model has 2 classes"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "threshold=60"], "between 0 and 1"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "tta=rotate"], "flip is expected"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "batch_size=0"], "1 or more"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "copy_to=pictures/out"], "would be predicted too"),
+        (["checkpoint=pictures/dark/000.jpg", "input=pictures"], "damaged or no checkpoint"),
+        (["checkpoint=tiny.ckpt", "input=pictures", "input=pictures"], "given twice"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    result = predict(*arguments, cwd=tmp_path)
-    assert result.returncode == 2
-    (line,) = result.stderr.strip().splitlines()
+def test_a_mistake_is_one_line_and_writes_nothing(
+    tmp_path: Path,
+    pictures: Path,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    import runpy
+
+    del pictures, checkpoint
+    monkeypatch.chdir(tmp_path)
+    script = str(PROJECT / "scripts" / "predict.py")
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
+    assert not (tmp_path / "predictions.csv").exists()

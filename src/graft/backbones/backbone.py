@@ -51,6 +51,11 @@ def build_backbone(
     return backbone
 
 
+def rebuild_backbone(source: str, name: str, options: dict[str, Any]) -> "Backbone":
+    """Build what `Backbone.spec` describes, for the weights of a checkpoint that are loaded next."""
+    return Backbone(source, SOURCES[source].build(name, None, options))
+
+
 def located(weights: str | None) -> str | Path | None:
     """Return the file of a path or URL; an entry's name and None stay as they are."""
     if weights is None:
@@ -115,7 +120,7 @@ class Backbone(nn.Module):
         self.auxiliary, self.auxiliary_weight = (), 0.0
 
     def spec(self) -> dict[str, Any]:
-        """Return plain values with which `build_backbone(**spec, weights=None)` rebuilds this."""
+        """Return plain values with which `rebuild_backbone(**spec)` rebuilds this without its weights."""
         options = dict(self.options)
         if hasattr(self.network, "aux_logits") and self.source == "torchvision":
             options["aux_logits"] = bool(self.auxiliary)

@@ -28,11 +28,11 @@ class Sample:
     digest: str = ""  # a hash of the file's bytes
 
 
-def scan_folder(root: Path) -> list[Sample]:
+def scan_folder(root: Path, needs_train: bool = True) -> list[Sample]:
     """Return the pictures of `root`, sorted by path.
 
-    Raises UserError where the folder is missing, cannot be listed, holds no pictures or has them outside
-    class folders.
+    Without `needs_train`, split folders may lack train. Raises UserError where the folder is missing, cannot
+    be listed, holds no pictures or has them outside class folders.
     """
     if not root.is_dir():
         near = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -50,7 +50,7 @@ def scan_folder(root: Path) -> list[Sample]:
         else:
             raise UserError(f"{root / relative} lies in no class folder; move it to {root}/CLASS/.")
     mention(root, [name for name in others if name != METADATA])
-    check_layout(root, samples)
+    check_layout(root, samples, needs_train)
     return samples
 
 
@@ -97,7 +97,7 @@ def mention(root: Path, others: list[str]) -> None:
         log.warning("%s: %d files are no pictures and are left out (%s)", root, len(others), first)
 
 
-def check_layout(root: Path, samples: list[Sample]) -> None:
+def check_layout(root: Path, samples: list[Sample], needs_train: bool) -> None:
     """Raise a UserError where the pictures are in neither of the two layouts."""
     if not samples:
         raise UserError(
@@ -107,7 +107,7 @@ def check_layout(root: Path, samples: list[Sample]) -> None:
     if None in splits and len(splits) > 1:
         loose = next(sample.path for sample in samples if sample.split is None)
         raise UserError(f"{root} has split folders and, beside them, {loose}: move it into train/.")
-    if None not in splits and "train" not in splits:
+    if needs_train and None not in splits and "train" not in splits:
         raise UserError(f"{root} has {', '.join(sorted(map(str, splits)))} but no train folder.")
 
 

@@ -47,6 +47,16 @@ def evaluation_transform(preprocessing: Preprocessing) -> v2.Compose:
     return v2.Compose([*resize_and_crop(preprocessing), *to_input(preprocessing)])
 
 
+def evaluation_crop(preprocessing: Preprocessing) -> v2.Compose:
+    """Return the transform of an RGB picture to uint8 `[3, H, W]`; `normalisation` does the rest."""
+    return v2.Compose([*resize_and_crop(preprocessing), v2.PILToTensor()])
+
+
+def normalisation(preprocessing: Preprocessing) -> torch.nn.Sequential:
+    """Return the steps from uint8 pictures `[..., 3, H, W]` to the network's input."""
+    return torch.nn.Sequential(*to_input(preprocessing)[1:])
+
+
 def training_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> v2.Compose:
     """Return the varied transform of an RGB picture to `[3, H, W]`; all chance is torch's."""
     steps = resize_and_crop(preprocessing)

@@ -1,0 +1,32 @@
+"""Measure a model on labelled pictures: python scripts/evaluate.py checkpoint=best.ckpt data.root=FOLDER
+
+FOLDER/CLASS/*.jpg: all pictures. FOLDER/{train,val,test}/CLASS/*.jpg, or data.splits: those of a split.
+"""
+
+import sys
+from typing import Any
+
+from graft.script_settings import Setting, one_of, path, run_script, whole_number
+
+SETTINGS = {
+    "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
+    "data.root": Setting(path, "the folder of labelled pictures", is_needed=True),
+    "data.splits": Setting(path, "a run's splits.csv, which says the split of each picture"),
+    "split": Setting(one_of("train", "val", "test"), "which split; test where there is one"),
+    "output": Setting(path, "a .json file to write the metrics to as well"),
+    "batch_size": Setting(whole_number(1), "pictures that go through the network at once", 32),
+}
+
+
+def main(settings: dict[str, Any]) -> int:
+    """Print the metrics and write them where `output` says."""
+    # Here, so that mistakes in the settings are told before torch loads.
+    from graft.evaluation import write_evaluation
+
+    root, splits = settings.pop("data.root"), settings.pop("data.splits")
+    write_evaluation(root=root, splits_file=splits, **settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(__doc__, SETTINGS, main))

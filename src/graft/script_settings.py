@@ -1,0 +1,132 @@
+"""Reads the `key=value` settings of the scripts, and ends them with one line where something is wrong."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.errors import UserError, suggestion
+
+# Turns the text after `=` into a value; raises ValueError that says what is expected.
+Kind = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a script; one without a default is needed."""
+
+    kind: Kind
+    meaning: str
+    default: Any = None
+    is_needed: bool = False
+
+
+def whole_number(least: int) -> Kind:
+    """Return the kind of whole numbers of at least `least`."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or int(text) < least:
+            raise ValueError(f"a whole number of {least} or more")
+        return int(text)
+
+    return read
+
+
+def share(text: str) -> float:
+    """Read a number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError("a number between 0 and 1")
+    return value
+
+
+def boolean(text: str) -> bool:
+    """Read true or false."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
+
+
+def one_of(*choices: str) -> Kind:
+    """Return the kind of the named choices."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(" or ".join(choices))
+        return text
+
+    return read
+
+
+def path(text: str) -> Path:
+    """Read a path; `~` is the home folder."""
+    return Path(text).expanduser()
+
+
+def read_settings(arguments: Sequence[str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return the value of every known setting, given as key=value or by default.
+
+    Raises UserError for one that is unknown, given twice, empty, of another kind, or needed and missing.
+    """
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if key.startswith("-"):
+            bare = key.lstrip("-").replace("-", "_")
+            raise UserError(f"settings have no dashes: write {bare}={text or 'VALUE'} (--help shows all).")
+        if key not in known:
+            hint = suggestion(key, known)
+            raise UserError(f"there is no setting '{key}'.{hint} Settings: {', '.join(known)}.")
+        if not equals or not text:
+            raise UserError(f"{key} has no value: write {key}=VALUE.")
+        if key in given:
+            raise UserError(f"{key} is given twice.")
+        try:
+            given[key] = known[key].kind(text)
+        except ValueError as error:
+            raise UserError(f"{key}={text}: {error} is expected.") from error
+    for key, setting in known.items():
+        if setting.is_needed and key not in given:
+            raise UserError(f"{key} is needed: write {key}=VALUE ({setting.meaning}).")
+    return {key: setting.default for key, setting in known.items()} | given
+
+
+def settings_page(documentation: str, known: Mapping[str, Setting]) -> str:
+    """Return the help page: what the script does, and every setting with its meaning."""
+    width = max(map(len, known))
+    lines = [documentation.strip(), "", "settings, as key=value:"]
+    for key, setting in known.items():
+        default = " (needed)" if setting.is_needed else ""
+        if setting.default is not None:
+            default = f" ({str(setting.default).lower() if setting.kind is boolean else setting.default})"
+        lines.append(f"  {key:<{width}}  {setting.meaning}{default}")
+    return "\n".join(lines) + "\n"
+
+
+def run_script(
+    documentation: str, known: Mapping[str, Setting], work: Callable[[dict[str, Any]], int]
+) -> int:
+    """Do the script's work with the settings of the process and return the exit code.
+
+    2 for a mistake of the user's, told in one line (GRAFT_DEBUG=1: and a traceback); 130 when interrupted.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(settings_page(documentation, known))
+        return 0
+    try:
+        return work(read_settings(arguments, known))
+    except (UserError, OSError) as error:
+        if os.environ.get("GRAFT_DEBUG") == "1":
+            traceback.print_exception(error)
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130

@@ -1,0 +1,96 @@
+"""The figures of a run, of evaluate.py and of scikit-learn from predictions.csv are the same."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+
+from graft.training import train
+from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint, write_pictures
+
+
+def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(PROJECT / "scripts" / name), *arguments],
+        cwd=cwd,
+        env=command_environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_run_evaluation_and_predictions_agree(
+    make_config: MakeConfig, tmp_path: Path, pictures: Path
+) -> None:
+    write_pictures(pictures / "middle", 12, 130, seed=3)
+    learning = (
+        "trainer.max_epochs=3",
+        "optimizer.lr=0.05",
+        "data.val_fraction=0.3",
+        "data.test_fraction=0.3",
+    )
+    metrics = train(make_config("calibrate=true", *learning))
+    assert metrics["temperature"] != 1
+    checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    splits = tmp_path / "run" / "splits.csv"
+    arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
+    result = script("evaluate.py", checkpoint, *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    evaluated = json.loads((tmp_path / "m.json").read_text())
+    assert f"accuracy        {metrics['test/accuracy']:.4f}" in result.stdout
+    names = ("loss", "accuracy", "f1", "auroc", "ece", "ece_calibrated")
+    for name in names:
+        assert evaluated[name] == pytest.approx(metrics[f"test/{name}"], abs=1e-6), name
+
+    result = script("predict.py", checkpoint, f"input={pictures}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    with splits.open() as lines:
+        tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
+    with (tmp_path / "predictions.csv").open() as lines:
+        rows = {str(Path(row["path"]).relative_to(pictures)): row for row in csv.DictReader(lines)}
+    classes = ["dark", "light", "middle"]
+    truth = list(tested.values())
+    labels = [rows[path]["label"] for path in tested]
+    assert accuracy_score(truth, labels) == pytest.approx(metrics["test/accuracy"], abs=1e-6)
+    assert f1_score(truth, labels, average="macro") == pytest.approx(metrics["test/f1"], abs=1e-6)
+    # The metrics are those of the network's own probabilities: undo the temperature.
+    own = [[float(rows[path][name]) ** metrics["temperature"] for name in classes] for path in tested]
+    own = [[share / sum(shares) for share in shares] for shares in own]
+    assert roc_auc_score(truth, own, multi_class="ovr") == pytest.approx(metrics["test/auroc"], abs=1e-6)
+    assert log_loss(truth, own) == pytest.approx(metrics["test/loss"], abs=1e-5)
+
+
+def test_split_folders_are_measured_on_test_unless_another_is_named(tmp_path: Path, checkpoint: Path) -> None:
+    for split, count in (("test", 4), ("val", 3)):
+        for number, name in enumerate(("dark", "light")):
+            write_pictures(tmp_path / "pics" / split / name, count, 80 + 100 * number, seed=count + number)
+    arguments = (f"checkpoint={checkpoint}", "data.root=pics", "output=m.json")
+    for chosen, count in (([], 8), (["split=val"], 6)):
+        result = script("evaluate.py", *arguments, *chosen, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert json.loads((tmp_path / "m.json").read_text())["pictures"] == count
+    result = script("evaluate.py", *arguments, "split=train", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "split=train is not there: pics has val, test" in result.stderr
+
+
+def test_other_classes_are_listed(tmp_path: Path, pictures: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}", cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "does not know: dark; no pictures of: bright, odd" in line
+
+
+def test_unreadable_pictures_are_listed(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}", cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "1 unreadable pictures" in line
+    assert "broken.jpg" in line
