@@ -87,7 +87,9 @@ class FirstBatch:
 
     def __post_init__(self) -> None:
         twin = copy.deepcopy(self.backbone)
-        self.handles.append(self.backbone.register_forward_pre_hook(lambda _, given: self.before(twin, given)))
+        self.handles.append(
+            self.backbone.register_forward_pre_hook(lambda _, given: self.before(twin, given))
+        )
         self.handles.append(self.backbone.register_forward_hook(lambda _, __, features: self.after(features)))
 
     @torch.no_grad()
@@ -153,8 +155,12 @@ def changes(before: Iterable[Tensor], after: Iterable[Tensor]) -> list[float]:
 
 @torch.inference_mode()
 def features(backbone: nn.Module) -> Tensor:
-    """Return the features of all pictures in evaluation mode."""
-    network = copy.deepcopy(backbone).eval()
+    """Return the features of all pictures in evaluation mode.
+
+    Computed by a network of their own, since another memory layout rounds otherwise.
+    """
+    network = pretrained_backbone().network.eval()
+    network.load_state_dict(backbone.state_dict())
     return torch.cat([network(pictures) for pictures, _ in batches()])
 
 
@@ -171,7 +177,8 @@ def compare(whole: Trained, resumed: Trained) -> str:
     if largest == 0:
         return "equal"
     frozen = [
-        sum(not parameter.requires_grad for parameter in run.backbone.parameters()) for run in (whole, resumed)
+        sum(not parameter.requires_grad for parameter in run.backbone.parameters())
+        for run in (whole, resumed)
     ]
     amiss = f"not equal (up to {largest:.2g})"
     if frozen[0] != frozen[1]:

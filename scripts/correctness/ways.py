@@ -1,4 +1,4 @@
-"""The ways to freeze that are compared: Graft, Lightning's callbacks, tutorials, AutoTimm."""
+"""The ways to freeze that are compared: Graft, Lightning's callbacks, tutorials, AutoTimm, fastai."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, Mode
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from correctness.autotimm_way import train_autotimm
 from correctness.experiment import (
     CLASSES,
     EPOCHS,
@@ -119,23 +120,6 @@ def tutorial() -> L.LightningModule:
     return module
 
 
-def autotimm() -> L.LightningModule:
-    """Return AutoTimm's own module with its own freezing, and the packaged weights."""
-    from autotimm import BackboneConfig, ImageClassifier
-
-    module: L.LightningModule = ImageClassifier(
-        BackboneConfig("tf_efficientnet_lite0", pretrained=False),
-        num_classes=CLASSES,
-        freeze_backbone=True,
-        compile_model=False,
-        scheduler=None,
-        lr=LEARNING_RATE,
-        seed=0,
-    )
-    cast(nn.Module, module.backbone).load_state_dict(pretrained_backbone().network.state_dict())
-    return module
-
-
 class SameBatches(L.LightningDataModule):
     """The batches that all the others get."""
 
@@ -185,7 +169,7 @@ def ways() -> list[Way]:
         Way("`requires_grad=False` alone", partial(train_with_lightning, tutorial, None), unfreezes=False),
         Way(
             "AutoTimm `freeze_backbone=True`",
-            partial(train_with_lightning, autotimm, None),
+            train_autotimm,
             unfreezes=False,
             needs="autotimm",
         ),
