@@ -73,4 +73,6 @@ def groups(config_dir: Path, text: str) -> list[str]:
 def paragraph(term: str, description: str | None) -> list[str]:
     """Return a term and its description in two columns."""
     wrapped = textwrap.wrap(description or "", WIDTH - 34) or [""]
+    if len(term) > 30:
+        return [f"  {term}", *(" " * 34 + line for line in wrapped)]
     return [f"  {term:<30}  {wrapped[0]}", *(" " * 34 + line for line in wrapped[1:])]

@@ -12,6 +12,7 @@ from graft.data.module import resolve_workers
 from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
+from tests.conftest import write_pictures
 
 SMALL = Preprocessing((20,), (16, 16), "bilinear", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 MakeData = Callable[..., ImageFolderDataModule]
@@ -20,8 +21,13 @@ MakeData = Callable[..., ImageFolderDataModule]
 @pytest.fixture
 def make_data(pictures: Path, tmp_path: Path) -> MakeData:
     def make(**settings: object) -> ImageFolderDataModule:
-        settings = {"num_workers": 0, "batch_size": 4, "cache_dir": str(tmp_path / "cache")} | settings
-        data = ImageFolderDataModule(str(pictures), augmentation=Augmentation(min_scale=0.3), **settings)  # type: ignore[arg-type]
+        held = {
+            "root": str(pictures),
+            "num_workers": 0,
+            "batch_size": 4,
+            "cache_dir": str(tmp_path / "cache"),
+        }
+        data = ImageFolderDataModule(augmentation=Augmentation(min_scale=0.3), **(held | settings))  # type: ignore[arg-type]
         data.use_preprocessing(SMALL)
         return data
 
@@ -66,6 +72,19 @@ def test_labels_follow_the_sorted_class_names(make_data: MakeData) -> None:
         assert pictures.dtype == torch.float32
         means = pictures.mean(dim=(1, 2, 3))
         assert torch.equal(labels, (means > 0).long())
+
+
+def test_a_split_that_lacks_a_class_keeps_the_labels_of_the_others(
+    make_data: MakeData, tmp_path: Path
+) -> None:
+    root = tmp_path / "three"
+    for split in ("train", "val", "test"):
+        for shade, name in enumerate("abc"):
+            if split == "train" or name != "a":
+                write_pictures(root / split / name, 4, 60 + 60 * shade, seed=shade)
+    data = make_data(root=str(root))
+    assert data.class_names == ["a", "b", "c"]
+    assert {int(label) for _, labels in data.val_dataloader() for label in labels} == {1, 2}
 
 
 @pytest.mark.parametrize(("size", "processes"), [(10, 3), (9, 3), (1, 2)])

@@ -1,0 +1,181 @@
+"""The ways to freeze that are compared: Graft, Lightning's callbacks, tutorials, AutoTimm, fastai."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, ModelCheckpoint
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from correctness.autotimm_way import train_autotimm
+from correctness.experiment import (
+    CLASSES,
+    EPOCHS,
+    FROZEN_EPOCHS,
+    LEARNING_RATE,
+    FirstBatch,
+    Trained,
+    Way,
+    batches,
+    pretrained_backbone,
+)
+from correctness.fastai_ways import train_fastai
+from graft import schedulers
+from graft.backbones import build_head
+from graft.checkpoints import DESCRIPTION, AtomicCheckpointIO, read_checkpoint
+from graft.classifier import Classifier
+from graft.data import ImageFolderDataModule
+from graft.features import FeatureCache
+from graft.finetuning import named_stages, standard
+from graft.module import TransferModule
+from graft.resuming import Resumption
+from graft.training import fit_phases
+
+
+class Plain(L.LightningModule):
+    """A backbone and a linear head, as a tutorial writes them; the optimizer gets what learns."""
+
+    def __init__(self, optimize_head_only: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        backbone = pretrained_backbone()
+        self.backbone = backbone.network
+        self.head = nn.Linear(backbone.num_features, CLASSES)
+        self.optimize_head_only = optimize_head_only
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the cross-entropy of a batch."""
+        del batch_idx
+        pictures, labels = batch
+        return F.cross_entropy(self.head(self.backbone(pictures)), labels)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Filter by `requires_grad`, as `BaseFinetuning` asks for, or take the head as its example does."""
+        if self.optimize_head_only:
+            return AdamW(self.head.parameters(), LEARNING_RATE)
+        return AdamW(filter(lambda p: p.requires_grad, self.parameters()), LEARNING_RATE)
+
+
+class OwnCallback(BaseFinetuning):
+    """Freezes BatchNorm too, with Lightning's own function, and unfreezes all."""
+
+    def freeze_before_training(self, pl_module: L.LightningModule) -> None:
+        """Freeze the backbone."""
+        self.freeze(cast(nn.Module, pl_module.backbone), train_bn=False)
+
+    def finetune_function(self, pl_module: L.LightningModule, epoch: int, optimizer: Optimizer) -> None:
+        """Unfreeze the backbone when its epoch has come."""
+        if epoch == FROZEN_EPOCHS:
+            self.unfreeze_and_add_param_group(cast(nn.Module, pl_module.backbone), optimizer)
+
+
+def trainer(folder: Path, epochs: int, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
+    """Return a quiet Trainer on the CPU that saves `epoch=N.ckpt` after every epoch N, counted from 0."""
+    saving = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    return L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[saving, *callbacks],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def checkpoint(folder: Path, epochs: int) -> Path:
+    """Return what `trainer` saved when so many epochs were done."""
+    return folder / f"epoch={epochs - 1}.ckpt"
+
+
+def optimized(fitted: L.Trainer) -> list[Tensor]:
+    """Return the tensors in the optimizer."""
+    return [tensor for group in fitted.optimizers[0].param_groups for tensor in group["params"]]
+
+
+def train_with_lightning(
+    module: Callable[[], L.LightningModule],
+    callback: Callable[[], L.Callback] | None,
+    folder: Path,
+    epochs: int,
+    resume: int | None,
+) -> Trained:
+    """Fit a module that has a `backbone`, with the callback that freezes it."""
+    built = module()
+    backbone = cast(nn.Module, built.backbone)
+    first = FirstBatch(backbone)
+    fitting = trainer(folder, epochs, *([callback()] if callback else []))
+    fitting.fit(built, batches(), ckpt_path=str(checkpoint(folder, resume)) if resume else None)
+    return Trained(built, backbone, optimized(fitting), first.gap)
+
+
+def tutorial() -> L.LightningModule:
+    """Return the plain module with `requires_grad=False` in the backbone, and nothing else."""
+    module = Plain()
+    module.backbone.requires_grad_(False)
+    return module
+
+
+class SameBatches(L.LightningDataModule):
+    """The batches that all the others get."""
+
+    def train_dataloader(self) -> Any:
+        """Return them."""
+        return batches()
+
+
+def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
+    """Fit Graft's module through Graft's phases, as `graft.training` does."""
+    torch.manual_seed(0)
+    backbone = pretrained_backbone()
+    classifier = Classifier(backbone, build_head(backbone, CLASSES))
+    optimizer = partial(AdamW, weight_decay=0.01)
+    module = TransferModule(classifier, CLASSES, optimizer, schedulers.constant, LEARNING_RATE)
+    first = FirstBatch(backbone.network)
+    freeze = FROZEN_EPOCHS if epochs == EPOCHS else True
+    fitting = trainer(folder, epochs, plugins=[AtomicCheckpointIO()])
+    phases = standard(named_stages(classifier), freeze, epochs)
+    resumption = position(checkpoint(folder, resume), resume) if resume else None
+    from_pictures = FeatureCache(cache=False, views=0, dir="", dtype="float32", limit_gb=1)
+    batches = cast(ImageFolderDataModule, SameBatches())
+    fit_phases(fitting, module, batches, phases, resumption, from_pictures, searches_rate=False)
+    return Trained(module, backbone.network, optimized(fitting), first.gap)
+
+
+def position(path: Path, epochs: int) -> Resumption:
+    """Return where in its schedule a checkpoint was saved."""
+    saved = read_checkpoint(path)[DESCRIPTION]["position"]
+    return Resumption(path, **saved, next_epoch=epochs, pictures="", learning_rate=LEARNING_RATE)
+
+
+def ways() -> list[Way]:
+    """Return all that are compared."""
+    unfreeze = partial(BackboneFinetuning, unfreeze_backbone_at_epoch=FROZEN_EPOCHS)
+    held = partial(unfreeze, train_bn=False)
+    head_only = partial(Plain, optimize_head_only=True)
+    return [
+        Way("Graft, `freeze=2`", train_graft),
+        Way("Lightning `BackboneFinetuning()`", partial(train_with_lightning, Plain, unfreeze)),
+        Way(
+            "Lightning `BackboneFinetuning(train_bn=False)`, optimizer of the head as in its example",
+            partial(train_with_lightning, head_only, held),
+        ),
+        Way(
+            "Lightning `BaseFinetuning.freeze(train_bn=False)`",
+            partial(train_with_lightning, Plain, OwnCallback),
+        ),
+        Way("`requires_grad=False` alone", partial(train_with_lightning, tutorial, None), unfreezes=False),
+        Way(
+            "AutoTimm `freeze_backbone=True`",
+            train_autotimm,
+            unfreezes=False,
+            needs="autotimm",
+        ),
+        Way("fastai `freeze()`", partial(train_fastai, True), needs="fastai"),
+        Way("fastai `train_bn=False`, `BnFreeze`", partial(train_fastai, False), needs="fastai"),
+    ]
