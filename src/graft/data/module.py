@@ -147,16 +147,18 @@ class ImageFolderDataModule(L.LightningDataModule):
         return self._loader(split, batches, keeps_workers=split == "val")
 
     def _loader(self, split: str, batches: Sampler[list[Key]], keeps_workers: bool) -> Loader:
+        generator = torch.Generator()  # A loader without its own draws from the global one.
         if split in self.features:
             # Rows come as whole batches; there is nothing that a worker could do meanwhile.
-            return DataLoader(self.features[split], batch_sampler=batches, collate_fn=as_it_is)
+            features = self.features[split]
+            return DataLoader(features, batch_sampler=batches, collate_fn=as_it_is, generator=generator)
         return DataLoader(
             self.pictures(split, augmented=split == "train"),
             batch_sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0 and keeps_workers,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # A loader without its own draws from the global one.
+            generator=generator,
         )
 
     def _class_shares(self) -> list[float]:

@@ -1,0 +1,39 @@
+"""`scripts/cache.py` shows what is stored, and removes it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from graft.features.folders import feature_folders, lock_of
+from graft.training import train
+from tests.conftest import PROJECT, MakeConfig
+
+
+def cache(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "scripts" / "cache.py"), *arguments]
+    environment = os.environ | {"GRAFT_CACHE": str(folder)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_features_are_listed_and_removed_unless_they_are_being_filled(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    assert "0.0 MB" in cache(tmp_path / "cache").stdout
+    train(make_config("trainer.max_epochs=1"))
+    listed = cache(tmp_path / "cache").stdout
+    assert "test_efficientnet" in listed
+    assert "32x32 pixels, float32" in listed
+    (folder,) = feature_folders(tmp_path / "cache" / "features")
+    with FileLock(lock_of(folder.path)):
+        assert "in use, kept" in cache(tmp_path / "cache", "action=clear").stdout
+    assert "removed" in cache(tmp_path / "cache", "action=clear").stdout
+    assert not folder.path.exists()
+
+
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    found = cache(tmp_path, "action=clean")
+    assert found.returncode == 2
+    assert found.stderr == "error: action=clean: list or clear is expected.\n"

@@ -1,0 +1,242 @@
+"""A frozen backbone runs once, and the head learns what it would have learned from pictures."""
+
+import logging
+import multiprocessing
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from graft.backbones import Backbone, build_backbone
+from graft.errors import UserError
+from graft.features import extraction
+from graft.features.folders import evict, feature_folders
+from graft.features.store import FeatureStore
+from graft.training import train
+from tests.conftest import MakeConfig, write_pictures
+
+RUNS: list[int] = []  # pictures that went through a backbone, batch by batch
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Count the pictures that go through any backbone."""
+    forward = Backbone.forward_with_auxiliary
+
+    def counted(self: Backbone, pictures: torch.Tensor) -> Any:
+        RUNS.append(len(pictures))
+        return forward(self, pictures)
+
+    monkeypatch.setattr(Backbone, "forward_with_auxiliary", counted)
+    RUNS.clear()
+    yield RUNS
+    RUNS.clear()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    """The overrides of a network whose random weights are the same in every run."""
+    torch.manual_seed(7)
+    network = build_backbone("timm", "test_efficientnet", None).network
+    file = tmp_path / "weights.pth"
+    torch.save(network.state_dict() | {"classifier.weight": torch.zeros(1000, 256)}, file)
+    return f"model.weights={file}"
+
+
+def head(run: Path) -> dict[str, torch.Tensor]:
+    """The classifier that a run has left."""
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("classifier.")}
+
+
+NETWORKS = {
+    "timm": ["model.source=timm", "model.name=test_efficientnet"],
+    "torchvision": ["model=torchvision", "model.name=squeezenet1_1", "data.image_size=64"],
+    "packaged": ["model=efficientnet_lite0", "model.name=efficientnet_lite0", "model.weights=default"],
+}
+
+
+@pytest.mark.parametrize("source", NETWORKS)
+def test_stored_features_and_pictures_train_the_same_classifier(
+    make_config: MakeConfig, tmp_path: Path, source: str, passes: list[int]
+) -> None:
+    settings = [*NETWORKS[source], "augmentation=none", "head.dropout=0.2", "data.balanced=true"]
+    # Adam divides by the size of a gradient: where that is next to nothing, rounding decides the step.
+    settings += ["optimizer=sgd", "optimizer.lr=0.01"]
+    kept = train(make_config(*settings, run="kept"))
+    once = sum(passes)
+    fresh = train(make_config(*settings, "features.cache=false", run="fresh"))
+    assert once == 1 + 24
+    assert sum(passes) - once > 2 * 16
+    expected = head(tmp_path / "fresh")
+    for name, tensor in head(tmp_path / "kept").items():
+        assert torch.allclose(tensor, expected[name], rtol=0, atol=1e-5), name
+    for name in ("test/accuracy", "test/f1", "test/loss", "val/loss"):
+        assert kept[name] == pytest.approx(fresh[name], abs=1e-5)
+
+
+def test_another_seed_optimizer_and_grown_folder_compute_only_what_is_new(
+    make_config: MakeConfig, weights: str, pictures: Path, passes: list[int]
+) -> None:
+    train(make_config(weights, "augmentation=none"))
+    assert sum(passes) == 1 + 24
+    train(make_config(weights, "augmentation=none", "seed=3", "optimizer=sgd", run="second"))
+    assert sum(passes) == 1 + 24 + 1
+    write_pictures(pictures / "new", 3, 120, seed=9)
+    for file in (pictures / "new").iterdir():
+        shutil.move(file, pictures / "dark" / f"new-{file.name}")
+    train(make_config(weights, "augmentation=none", run="grown"))
+    assert sum(passes) == 1 + 24 + 1 + 1 + 3
+
+
+@pytest.mark.parametrize("change", ["another picture", "image size", "weights"])
+def test_what_changes_the_features_is_computed_anew(
+    make_config: MakeConfig, weights: str, pictures: Path, passes: list[int], change: str
+) -> None:
+    train(make_config(weights, "augmentation=none"))
+    before = sum(passes)
+    more = []
+    if change == "another picture":
+        shutil.copyfile(pictures / "light" / "001.jpg", pictures / "dark" / "001.jpg")
+    elif change == "image size":
+        more = ["data.image_size=40"]
+    else:
+        state = torch.load(weights.split("=")[1])
+        state["bn1.running_mean"] += 1e-3
+        torch.save(state, weights.split("=")[1])
+    train(make_config(weights, "augmentation=none", *more, run="second"))
+    # A copy of another picture is that picture.
+    assert sum(passes) - before == (1 if change == "another picture" else 1 + 24)
+
+
+def test_views_are_augmented_and_one_is_drawn_each_epoch(
+    make_config: MakeConfig, weights: str, tmp_path: Path, passes: list[int]
+) -> None:
+    settings = [weights, "augmentation=standard", "features.views=3"]
+    train(make_config(*settings, run="a"))
+    splits = (tmp_path / "a" / "splits.csv").read_text().count(",train")
+    assert sum(passes) == 1 + 24 + 2 * splits
+    # The first view does not depend on the augmentation: it is there already.
+    train(make_config(weights, "augmentation=light", "features.views=2", run="b"))
+    assert sum(passes) == 1 + 24 + 2 * splits + 1 + splits
+    three = train(make_config(*settings, run="c"))
+    one = train(make_config(weights, "augmentation=standard", "features.views=1", run="d"))
+    assert three["val/loss"] != one["val/loss"]
+    assert three["val/loss"] == train(make_config(*settings, run="e"))["val/loss"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["loss.mixup=0.2"], "mixup"),
+        (["trainer.precision=64"], "precision"),
+        (["+trainer.limit_train_batches=2"], "only a part"),
+    ],
+)
+def test_where_pictures_are_needed_they_are_used_and_true_is_refused(
+    make_config: MakeConfig, settings: list[str], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        train(make_config("trainer.max_epochs=1", *settings))
+    assert reason in caplog.text
+    with pytest.raises(UserError, match=rf"features\.cache=true, but .*{reason}"):
+        train(make_config("features.cache=true", *settings, run="refused"))
+
+
+def test_no_views_mean_no_cache(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("trainer.max_epochs=1", "features.views=0"))
+    assert not (tmp_path / "cache" / "features").exists()
+
+
+@pytest.mark.parametrize(
+    "setting", ["features.cache=maybe", "features.views=-1", "features.dtype=int8", "features.limit_gb=0"]
+)
+def test_a_setting_that_is_none_of_the_choices_is_refused(make_config: MakeConfig, setting: str) -> None:
+    with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
+        train(make_config(setting))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"features\.dir=.* cannot be used"):
+        train(make_config(f"features.dir={tmp_path}/file"))
+
+
+def test_half_precision_takes_half_the_room_and_nearly_the_same_head(
+    make_config: MakeConfig, weights: str, tmp_path: Path
+) -> None:
+    settings = [weights, "augmentation=none"]
+    whole = train(make_config(*settings, f"features.dir={tmp_path}/whole"))
+    half = train(
+        make_config(*settings, f"features.dir={tmp_path}/half", "features.dtype=float16", run="half")
+    )
+    sizes = [
+        sum(file.stat().st_size for file in (tmp_path / name).rglob("*.rows")) for name in ("half", "whole")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert half["test/loss"] == pytest.approx(whole["test/loss"], abs=1e-2)
+
+
+def test_an_interrupted_pass_keeps_what_it_has_written(
+    make_config: MakeConfig, weights: str, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction, "SEGMENT", 1)
+    add = FeatureStore.add
+
+    def stop_after_two(self: FeatureStore, *arguments: Any) -> None:
+        if len(list(self.folder.glob("*.rows"))) == 2:
+            raise KeyboardInterrupt
+        add(self, *arguments)
+
+    monkeypatch.setattr(FeatureStore, "add", stop_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(weights, "augmentation=none"))
+    monkeypatch.setattr(FeatureStore, "add", add)
+    before = sum(passes)
+    train(make_config(weights, "augmentation=none", run="again"))
+    assert sum(passes) - before == 1 + 24 - 2 * 4
+
+
+def train_and_count(config: DictConfig, count: Any) -> None:
+    add = FeatureStore.add
+
+    def counted(self: FeatureStore, keys: np.ndarray, rows: np.ndarray) -> None:
+        with count.get_lock():
+            count.value += len(keys)
+        add(self, keys, rows)
+
+    FeatureStore.add = counted  # type: ignore[method-assign]
+    torch.set_num_threads(1)
+    train(config)
+
+
+def test_two_processes_that_fill_one_cache_repeat_nothing(make_config: MakeConfig, weights: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    count = context.Value("i", 0)
+    configs = [make_config(weights, "augmentation=none", f"seed={n}", run=str(n)) for n in (1, 2)]
+    workers = [context.Process(target=train_and_count, args=(config, count)) for config in configs]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert count.value == 24
+
+
+def test_what_was_not_used_for_longest_goes_first(make_config: MakeConfig, tmp_path: Path) -> None:
+    root = tmp_path / "features"
+    settings = ["trainer.max_epochs=1", "augmentation=none", f"features.dir={root}"]
+    for size in (32, 40, 48):
+        train(make_config(*settings, f"data.image_size={size}", run=str(size)))
+    folders = feature_folders(root)
+    sizes = [folder.recipe["preprocessing"]["crop"][0] for folder in folders]
+    assert sizes == [48, 40, 32]
+    evict(folders[0].path, folders[0].size + folders[1].size)
+    assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [48, 40]
+    evict(folders[1].path, 1)
+    assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [40]
