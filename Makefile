@@ -23,7 +23,7 @@ train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings
 	$(BIN)/python train.py $(ARGS)
 
 test: setup lint ## run lint, format, type checks and all tests
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: setup ## check style, format and types without changing anything
 	$(BIN)/ruff check .
