@@ -21,6 +21,7 @@ from graft.checkpoints import describe
 from graft.classifier import Classifier
 from graft.configuration import refuse_unknown_arguments, with_learning_rate
 from graft.data import ImageFolderDataModule
+from graft.data.splits import SPLITS
 from graft.errors import UserError
 from graft.features import FeatureCache
 from graft.finetuning import HEAD, Phase, named_stages
@@ -90,6 +91,7 @@ def run(config: DictConfig) -> dict[str, float]:
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
 
+    module.from_features = "test" in data.features
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},
@@ -176,10 +178,12 @@ def fit_phases(
     first = resumption.phase if resumption else 0
     for number, phase in enumerate(phases[first:], start=first):
         resumed = resumption if number == first else None
-        from_features = cache.serves(phase, module, trainer)
-        module.begin(phase, from_features)
+        # After another phase, the backbone that is tested is not the one that the features are of.
+        splits = SPLITS if number == len(phases) - 1 else ("train", "val")
+        served = cache.serves(phase, module, trainer)
+        data.features = cache.features(module, data, trainer, phase, splits) if served else {}
+        module.begin(phase, from_features=bool(data.features))
         log.info(phase_summary(phase, number + 1, len(phases), module))
-        data.features = cache.features(module, data, trainer, phase) if from_features else {}
         if searches_rate and number == 0:
             module.use_learning_rate(choose_learning_rate(trainer, module, data))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch

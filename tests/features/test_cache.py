@@ -12,10 +12,12 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+import graft
 from graft.backbones import Backbone, build_backbone
 from graft.errors import UserError
 from graft.features import extraction
 from graft.features.folders import evict, feature_folders
+from graft.features.recipe import code_digest
 from graft.features.store import FeatureStore
 from graft.training import train
 from tests.conftest import MakeConfig, write_pictures
@@ -240,3 +242,39 @@ def test_what_was_not_used_for_longest_goes_first(make_config: MakeConfig, tmp_p
     assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [48, 40]
     evict(folders[1].path, 1)
     assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [40]
+
+
+def test_the_test_split_is_left_alone_where_another_phase_follows(
+    make_config: MakeConfig, weights: str, tmp_path: Path, passes: list[int]
+) -> None:
+    settings = [weights, "freeze=1", "augmentation=none", "trainer.max_steps=3"]
+    metrics = train(make_config(*settings))  # It ends in the first phase, and is tested from pictures.
+    rows = (tmp_path / "run" / "splits.csv").read_text().splitlines()
+    assert sum(passes) == 1 + 24
+    assert [row.rsplit(",")[-1] for row in rows].count("test") == passes[-1]
+    assert metrics["epoch"] == 1
+
+
+def test_features_that_would_take_too_much_room_are_not_stored(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = ["features.limit_gb=1e-6", "trainer.max_epochs=1"]
+    with caplog.at_level(logging.INFO):
+        train(make_config(*small))
+    assert "features   are not stored: they would take" in caplog.text
+    assert not (tmp_path / "cache" / "features").exists()
+    with pytest.raises(
+        UserError, match=r"features\.cache=true, but they would take .* features\.limit_gb=1e-06"
+    ):
+        train(make_config(*small, "features.cache=true", run="refused"))
+
+
+def test_code_that_makes_features_is_part_of_the_recipe(tmp_path: Path) -> None:
+    code = Path(graft.__file__).parent
+    shutil.copytree(code, tmp_path / "graft")
+    assert code_digest(tmp_path / "graft") == code_digest(code)
+    for name in ("data/transforms.py", "data/images.py", "backbones/backbone.py"):
+        before = code_digest(tmp_path / "graft")
+        with (tmp_path / "graft" / name).open("a") as file:
+            file.write("# changed\n")
+        assert code_digest(tmp_path / "graft") != before

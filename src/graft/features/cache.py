@@ -7,6 +7,7 @@ set that has grown find what is there.
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,11 +84,17 @@ class FeatureCache:
         return not reason
 
     def features(
-        self, module: TransferModule, data: ImageFolderDataModule, trainer: L.Trainer, phase: Phase
+        self,
+        module: TransferModule,
+        data: ImageFolderDataModule,
+        trainer: L.Trainer,
+        phase: Phase,
+        splits: Sequence[str],
     ) -> dict[str, FeatureDataset]:
-        """Return the features of every split; the backbone runs over what is not stored yet.
+        """Return the features of the splits; the backbone runs over what is not stored yet.
 
-        Raises UserError where the folder cannot be used.
+        Empty where they would take more room than `limit_gb`. Raises UserError where `cache=true` and they
+        would, or where the folder cannot be used.
         """
         assert data.preprocessing is not None
         device = trainer.strategy.root_device
@@ -99,9 +106,16 @@ class FeatureCache:
                 features: Tensor = backbone(pictures.to(device, memory_format=torch.channels_last))
             return features.float()
 
-        views = self.views_of(data, phase)
+        views = self.views_of(data, phase, splits)
         keys = np.concatenate([view.keys for view in views.values()])
         width = extract(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1]
+        size = len(keys) * width * np.dtype(self.dtype).itemsize / 1e9
+        if size > self.limit_gb:
+            reason = f"they would take {size:.1f} GB, and features.limit_gb={self.limit_gb}"
+            if self.cache is True:
+                raise UserError(f"features.cache=true, but {reason}; raise it, or write features.cache=auto.")
+            log.info("features   are not stored: %s", reason)
+            return {}
         made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
         folder = Path(self.dir).expanduser() / recipe_digest(made_by)
         try:
@@ -121,10 +135,10 @@ class FeatureCache:
             ) from error
         return {split: FeatureDataset(store, of_split) for split, of_split in views.items()}
 
-    def views_of(self, data: ImageFolderDataModule, phase: Phase) -> dict[str, Views]:
-        """Return the views of every split: several of a training picture, one of the others."""
+    def views_of(self, data: ImageFolderDataModule, phase: Phase, splits: Sequence[str]) -> dict[str, Views]:
+        """Return the views of the splits: several of a training picture, one of the others."""
         count = self.views if isinstance(self.views, int) else default_views(data, phase)
-        return {split: Views(data, split, count if split == "train" else 1) for split in data.samples}
+        return {split: Views(data, split, count if split == "train" else 1) for split in splits}
 
 
 def default_views(data: ImageFolderDataModule, phase: Phase) -> int:

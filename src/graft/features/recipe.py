@@ -3,15 +3,19 @@
 import hashlib
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+import graft
 from graft.backbones import Backbone
 from graft.preprocessing import Preprocessing
 
 PACKAGES = ("torch", "torchvision", "timm", "pillow")
+# The project's own code between a file and its features: who changes it must not get what it gave before.
+SOURCES = ("backbones/*.py", "data/images.py", "data/transforms.py", "classifier.py", "preprocessing.py")
 
 
 def recipe(
@@ -27,12 +31,21 @@ def recipe(
         "precision": precision,
         "device": device.type,
         "versions": {package: version(package) for package in PACKAGES},
+        "code": code_digest(Path(graft.__file__).parent),
     }
 
 
 def recipe_digest(recipe: dict[str, Any]) -> str:
     """Return a name for the recipe: 32 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def code_digest(project: Path) -> str:
+    """Return a hash of the source files that features depend on."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(file for pattern in SOURCES for file in project.glob(pattern)):
+        found.update(file.relative_to(project).as_posix().encode() + file.read_bytes())
+    return found.hexdigest()
 
 
 def tensors_digest(module: nn.Module) -> str:
