@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from graft.callbacks.early_stopping import StopWhenStalled
 from graft.checkpoints import load_classifier
@@ -320,6 +321,18 @@ def test_compiling_without_a_compiler_is_refused(
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError, match=r"compile=true needs a C\+\+ compiler"):
         train(make_config("compile=true"))
+
+
+def test_tensorboard_says_what_learns_in_each_phase(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("freeze=1", "trainer.max_epochs=2"))
+    events = EventAccumulator(str(next((tmp_path / "run").rglob("events*"))))
+    events.Reload()
+    told = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("phase/text_summary")]
+    assert [line.split(" learns, ")[0] for line in told] == [
+        "phase 1/2: head (head)",
+        "phase 2/2: everything (stem, ..., head)",
+    ]
+    assert {"phase", "val/loss"} <= set(events.Tags()["scalars"])
 
 
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:

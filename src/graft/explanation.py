@@ -55,9 +55,8 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
             found: Iterator[tuple[str, Image.Image]] = iter(())
             if readable:
                 pictures = torch.stack(readable)
-                heat = cam(
-                    normalise(pictures.to(device)), targets=None
-                )  # None: each one's most probable class
+                # Without targets it is each picture's most probable class.
+                heat = cam(normalise(pictures.to(device)), targets=None)
                 labels = [loaded.class_names[i] for i in cam.outputs.argmax(dim=1).tolist()]
                 found = iter(zip(labels, map(overlay, pictures, heat), strict=True))
             for path, picture, error in batch:

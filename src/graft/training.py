@@ -12,6 +12,7 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from graft.backbones import build_backbone, build_head
@@ -183,7 +184,7 @@ def fit_phases(
         served = cache.serves(phase, module, trainer)
         data.features = cache.features(module, data, trainer, phase, splits) if served else {}
         module.begin(phase, from_features=bool(data.features))
-        log.info(phase_summary(phase, number + 1, len(phases), module))
+        announce(phase_summary(phase, number + 1, len(phases), module), trainer)
         if searches_rate and number == 0:
             module.use_learning_rate(choose_learning_rate(trainer, module, data))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
@@ -200,6 +201,14 @@ def fit_phases(
         trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step:
             return
+
+
+def announce(summary: str, trainer: L.Trainer) -> None:
+    """Say what begins, on the console and in TensorBoard."""
+    log.info(summary)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            logger.experiment.add_text("phase", summary, trainer.global_step)
 
 
 def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
