@@ -148,10 +148,10 @@ class TransferModule(L.LightningModule):
         self.log("val/loss", self.val_loss)
         self.log_dict(self.val_metrics)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure plain cross-entropy and the metrics on a test batch."""
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Measure plain cross-entropy and the metrics on a test batch; return its probabilities."""
         del batch_idx
-        self._evaluate(batch, self.test_loss, self.test_metrics)
+        return self._evaluate(batch, self.test_loss, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log what was measured."""
@@ -207,9 +207,11 @@ class TransferModule(L.LightningModule):
             logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
-    def _evaluate(self, batch: Batch, loss: MeanMetric, metrics: MetricCollection) -> None:
+    def _evaluate(self, batch: Batch, loss: MeanMetric, metrics: MetricCollection) -> Tensor:
         inputs, labels = batch
         logits = self(inputs).float()
         # Neither smoothing nor class weights: the loss of two recipes can be compared.
         loss.update(F.cross_entropy(logits, labels), weight=len(labels))
-        metrics.update(logits.softmax(dim=1), labels)
+        probabilities = logits.softmax(dim=1)
+        metrics.update(probabilities, labels)
+        return probabilities

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from graft.callbacks.convergence import EndConvergedPhase
 from graft.callbacks.interruption import ExitWhenInterrupted
+from graft.callbacks.predictions import KeepPredictions
 from graft.callbacks.reproducibility import SeedEachEpoch
 from graft.checkpoints import AtomicCheckpointIO
 from graft.errors import UserError
@@ -52,7 +53,13 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     trainer: L.Trainer = instantiate(
         config.trainer,
         precision=precision,
-        callbacks=[*callbacks, SeedEachEpoch(config.seed), EndConvergedPhase(), ExitWhenInterrupted()],
+        callbacks=[
+            *callbacks,
+            SeedEachEpoch(config.seed),
+            EndConvergedPhase(),
+            ExitWhenInterrupted(),
+            KeepPredictions(),
+        ],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,  # graft.callbacks.progress
