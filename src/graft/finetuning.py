@@ -32,6 +32,7 @@ class Phase:
     epochs: int
     rate: float = 1.0  # factor on every learning rate
     patience: int | None = None  # it ends after so many epochs in which val/loss has not fallen
+    is_solved: bool = False  # whether its head is fitted at once; see graft.head_solver
 
 
 def named_stages(classifier: Classifier) -> dict[str, tuple[str, ...]]:

@@ -162,7 +162,9 @@ class TransferModule(L.LightningModule):
         """Return the optimizer and the schedule of this phase, stepped after every batch."""
         assert self.phase is not None, "begin(phase) comes before fit"
         learning_rate, *factors = self.rates
-        groups = parameter_groups(self.classifier, learning_rate * self.phase.rate, *factors)
+        groups = parameter_groups(self.classifier, learning_rate, *factors)
+        for group in groups:
+            group["lr"] *= self.phase.rate
         optimizer = self.make_optimizer(groups)
         scheduler = self.make_scheduler(optimizer, *self._steps_of_phase())
         if isinstance(scheduler, ReduceLROnPlateau):

@@ -2,13 +2,12 @@
 
 import json
 import logging
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -20,12 +19,14 @@ from graft.calibration import calibrate
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
 from graft.classifier import Classifier
+from graft.compilation import resolve_compile
 from graft.configuration import refuse_unknown_arguments, with_learning_rate
 from graft.data import ImageFolderDataModule
 from graft.data.splits import SPLITS
 from graft.errors import UserError
-from graft.features import FeatureCache
+from graft.features import FeatureCache, FeatureDataset
 from graft.finetuning import HEAD, Phase, named_stages
+from graft.head_solver import solve_head, with_solved_head
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.rate_search import choose_learning_rate
@@ -76,7 +77,9 @@ def run(config: DictConfig) -> dict[str, float]:
     data: ImageFolderDataModule = instantiate(config.data)
     classifier = build_classifier(config, data)
     phases = plan_phases(config, classifier)
-    module = build_module(config, data, classifier)
+    passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
+    compiled = resolve_compile(config.compile, trainer.strategy.root_device.type, passes)
+    module = build_module(config, data, classifier, compiled)
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
@@ -116,7 +119,12 @@ def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> Classif
     """Return the network for the data's classes; the data learn how its weights need their pictures."""
     backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
     data.use_preprocessing(backbone.preprocessing)
-    return Classifier(backbone, build_head(backbone, len(data.class_names), **config.head))
+    return Classifier(backbone, build_head(backbone, len(data.class_names), **head_layers(config)))
+
+
+def head_layers(config: DictConfig) -> dict[str, Any]:
+    """Return the settings that say what the head is made of, not how it learns."""
+    return {key: config.head[key] for key in ("dropout", "hidden")}
 
 
 def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
@@ -125,16 +133,16 @@ def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
         raise UserError(f"trainer.max_epochs={config.trainer.max_epochs}: it is at least 1.")
     schedule = instantiate(config.finetuning.schedule, _convert_="all")
     phases: list[Phase] = schedule(named_stages(classifier), config.freeze, config.trainer.max_epochs)
+    phases = with_solved_head(phases, config.head.solver, classifier.head, config.learning_rate)
     if all(phase.learns == (HEAD,) for phase in phases):
         classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that learns.
     return phases
 
 
-def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Classifier) -> TransferModule:
+def build_module(
+    config: DictConfig, data: ImageFolderDataModule, classifier: Classifier, compiled: bool
+) -> TransferModule:
     """Return the module that trains the classifier as the settings say."""
-    compilers = ("g++", "clang++", "cl", os.environ.get("CXX", "g++"))
-    if config.compile and not any(shutil.which(compiler) for compiler in compilers):
-        raise UserError("compile=true needs a C++ compiler (g++ or clang++); write compile=false.")
     module = TransferModule(
         classifier,
         num_classes=len(data.class_names),
@@ -149,12 +157,11 @@ def build_module(config: DictConfig, data: ImageFolderDataModule, classifier: Cl
         l2_sp=config.loss.l2_sp,
         mixup=config.loss.mixup,
         cutmix=config.loss.cutmix,
-        compiled=config.compile,
+        compiled=compiled,
     )
     assert data.preprocessing is not None
-    head: dict[str, Any] = OmegaConf.to_container(config.head)  # type: ignore[assignment]
     module.description = {
-        **describe(classifier.backbone, head, data.class_names, data.preprocessing),
+        **describe(classifier.backbone, head_layers(config), data.class_names, data.preprocessing),
         "settings": settings_that_matter(config),
         "pictures": data.digest(),
     }
@@ -184,6 +191,8 @@ def fit_phases(
         served = cache.serves(phase, module, trainer)
         data.features = cache.features(module, data, trainer, phase, splits) if served else {}
         module.begin(phase, from_features=bool(data.features))
+        if phase.is_solved and resumed is None:
+            solve(module, data)
         announce(phase_summary(phase, number + 1, len(phases), module), trainer)
         if searches_rate and number == 0:
             module.use_learning_rate(choose_learning_rate(trainer, module, data))
@@ -201,6 +210,21 @@ def fit_phases(
         trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step:
             return
+
+
+def solve(module: TransferModule, data: ImageFolderDataModule) -> None:
+    """Fit the head to the stored features at once; UserError where there are none."""
+    if not data.features:
+        raise UserError(
+            "head.solver=lbfgs fits the head to stored features, which these settings do not allow; "
+            "features.cache=true says why."
+        )
+    head = module.classifier.head
+    train, val = data.features["train"], data.features["val"]
+    assert isinstance(head, torch.nn.Linear)
+    assert isinstance(train, FeatureDataset)
+    assert isinstance(val, FeatureDataset)
+    solve_head(head, train, val, module.label_smoothing, module.class_weights)
 
 
 def announce(summary: str, trainer: L.Trainer) -> None:

@@ -15,7 +15,7 @@ import lightning as L
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 
 from graft.data import ImageFolderDataModule
@@ -23,6 +23,7 @@ from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
 from graft.features.extraction import extract_missing
 from graft.features.folders import RECIPE, evict, lock_of
+from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.features.views import Views
@@ -99,11 +100,13 @@ class FeatureCache:
         assert data.preprocessing is not None
         device = trainer.strategy.root_device
         backbone = module.classifier.backbone.to(device).eval()
+        made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
+        fast: nn.Module = backbone
 
         @torch.inference_mode()
         def extract(pictures: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                features: Tensor = backbone(pictures.to(device, memory_format=torch.channels_last))
+                features: Tensor = fast(pictures.to(device, memory_format=torch.channels_last))
             return features.float()
 
         views = self.views_of(data, phase, splits)
@@ -116,7 +119,6 @@ class FeatureCache:
                 raise UserError(f"features.cache=true, but {reason}; raise it, or write features.cache=auto.")
             log.info("features   are not stored: %s", reason)
             return {}
-        made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
         folder = Path(self.dir).expanduser() / recipe_digest(made_by)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +129,8 @@ class FeatureCache:
             with FileLock(lock_of(folder)):
                 store.refresh()
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
+                if (store.locate(keys)[:, 0] < 0).any():
+                    fast = folded(backbone, noise(data.preprocessing.crop).to(device))
                 extract_missing(store, keys, every, extract, data.batch_size, data.num_workers)
         except OSError as error:
             raise UserError(
@@ -139,6 +143,12 @@ class FeatureCache:
         """Return the views of the splits: several of a training picture, one of the others."""
         count = self.views if isinstance(self.views, int) else default_views(data, phase)
         return {split: Views(data, split, count if split == "train" else 1) for split in splits}
+
+
+def noise(crop: tuple[int, int]) -> Tensor:
+    """Return two pictures `[2, 3, H, W]` of noise, the same every time; the global generator stays."""
+    chance = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, *crop, generator=chance).contiguous(memory_format=torch.channels_last)
 
 
 def default_views(data: ImageFolderDataModule, phase: Phase) -> int:

@@ -1,5 +1,7 @@
 """Stored features as a data set: the same keys, order and labels as the pictures they come from."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -34,3 +36,11 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
         views = [0 if seed is None else seed % self.places.shape[1] for _, seed in keys]
         rows = self.store.read(self.places[indices, views])
         return torch.from_numpy(rows).float(), self.labels[indices]
+
+    def chunks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features `[n, width]` and labels `[n]` of all views of all pictures, `n` at most `rows`."""
+        places = self.places.reshape(-1, 2)
+        labels = self.labels.repeat_interleave(self.places.shape[1])
+        for start in range(0, len(places), rows):
+            features = torch.from_numpy(self.store.read(places[start : start + rows])).float()
+            yield features, labels[start : start + rows]
