@@ -1,0 +1,89 @@
+"""Measure Graft against other ways to do the same, and write docs/benchmarks.md.
+
+With all peers, in an environment of its own:
+
+    python -m venv .peers
+    .peers/bin/pip install -e ".[elpv,export]" fastai autotimm
+    .peers/bin/python scripts/benchmark.py
+
+Each section is kept in logs/benchmark; the page is made of those that are there.
+"""
+
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks import frozen, growth, loading, startup, steps
+from benchmarks.measuring import machine
+from benchmarks.pictures import split_folder
+
+from graft.errors import UserError
+from graft.script_settings import Setting, boolean, path, run_script, whole_number
+
+WORK = Path("logs/benchmark")
+SECTIONS = {
+    "frozen": "A frozen backbone, start to end",
+    "steps": "The step of fine-tuning",
+    "loading": "Loading pictures",
+    "growth": "More pictures",
+    "startup": "Start-up",
+}
+
+
+def sections(text: str) -> list[str]:
+    """Read the names of sections, separated by commas."""
+    names = text.split(",")
+    if not set(names) <= set(SECTIONS):
+        raise ValueError(", ".join(SECTIONS))
+    return names
+
+
+SETTINGS = {
+    "sections": Setting(sections, "which to measure, separated by commas; all", list(SECTIONS)),
+    "pictures": Setting(path, "a folder of labelled pictures instead of ELPV: PICTURES/CLASS/*"),
+    "repetitions": Setting(whole_number(1), "how often each way runs", 3),
+    "epochs": Setting(whole_number(1), "epochs of the frozen runs", 25),
+    "peers": Setting(boolean, "whether plain Lightning and AutoTimm run as well", True),
+    "output": Setting(path, "the page to write", Path("docs/benchmarks.md")),
+}
+
+
+def main(settings: dict[str, Any]) -> int:
+    """Measure the sections, and write the page."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    repetitions = settings["repetitions"]
+    if not Path("train.py").is_file():
+        raise UserError("run scripts/benchmark.py in the project's folder.")
+    for name in settings["sections"]:
+        if name == "frozen":
+            root = split_folder(settings["pictures"], WORK)
+            found = frozen.measure(root, WORK, repetitions, settings["epochs"], settings["peers"])
+        elif name == "steps":
+            found = steps.measure(repetitions)
+        elif name == "loading":
+            found = loading.measure(WORK, repetitions)
+        elif name == "growth":
+            found = growth.measure(WORK)
+        else:
+            found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
+        command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
+        (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine()}\n")
+        sys.stdout.write(f"{found}\n")
+    write_page(settings["output"])
+    return 0
+
+
+def write_page(output: Path) -> None:
+    """Put the sections that were measured together, below what the page says by hand."""
+    introduction = output.read_text().split("\n## ")[0].rstrip() if output.is_file() else "# Benchmarks"
+    parts = [introduction]
+    for name, title in SECTIONS.items():
+        file = WORK / f"{name}.md"
+        if file.is_file():
+            parts.append(f"## {title}\n\n{file.read_text().rstrip()}")
+    output.write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(__doc__, SETTINGS, main))

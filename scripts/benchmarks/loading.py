@@ -1,0 +1,31 @@
+"""Loading JPEG folders of three sizes: torchvision's ImageFolder and Graft, with and without data.cache."""
+
+import statistics
+from pathlib import Path
+
+from benchmarks.measuring import paired, spread, table
+from benchmarks.pictures import generated
+
+SIZES = {"0.2": (512, 384), "2": (1632, 1224), "12": (4000, 3000)}  # megapixels
+COUNT = 200
+WAYS = {
+    "ImageFolder": "torchvision",
+    "Graft": "none",
+    "Graft, data.cache=ram": "ram",
+    "Graft, data.cache=disk": "disk",
+}
+
+
+def measure(work: Path, repetitions: int) -> str:
+    """Return the section: the second epoch, one worker, augmentation=light, batches of 32, 224 pixels."""
+    rows = []
+    for megapixels, (width, height) in SIZES.items():
+        root = generated(work, COUNT, width, height)
+        script = "scripts/benchmarks/ways/load.py"
+        ways = {name: [script, way, str(root), str(work / "cache")] for name, way in WAYS.items()}
+        runs = paired(ways, repetitions)
+        speeds = {name: [run.result["speed"] for run in found] for name, found in runs.items()}
+        slowest = statistics.median(speeds["ImageFolder"])
+        for name, found in speeds.items():
+            rows.append([megapixels, name, spread(found), f"{statistics.median(found) / slowest:.1f}"])
+    return table(["megapixels", "way", "pictures a second", "this / ImageFolder"], rows)

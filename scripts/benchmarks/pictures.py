@@ -1,0 +1,59 @@
+"""The pictures of the benchmark: a real data set, split as ImageFolder wants it, and generated ones."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from graft.data import ImageFolderDataModule
+from graft.data.elpv import prepare_elpv
+
+SEED = 42
+
+
+def split_folder(pictures: Path | None, folder: Path) -> Path:
+    """Return a folder of links `{train,val,test}/CLASS/*` to a picture folder's files; None: ELPV."""
+    source = pictures or prepare_elpv(folder / "elpv", cut=0.5)
+    target = folder / f"{source.name}-split"
+    if target.is_dir():
+        return target
+    data = ImageFolderDataModule(str(source), seed=SEED)
+    for split, samples in data.samples.items():
+        for sample in samples:
+            link = target / split / sample.class_name / sample.path.replace("/", "-")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((source / sample.path).resolve())
+    return target
+
+
+def generated(folder: Path, count: int, width: int, height: int) -> Path:
+    """Return a folder of two classes of generated JPEGs, so many in all, made where they are missing.
+
+    Smooth noise: it compresses as photographs do. From 200 on, they repeat, under other names.
+    """
+    target = folder / f"generated-{count}-{width}x{height}"
+    if target.is_dir():
+        return target
+    originals = target.with_suffix(".originals")
+    originals.mkdir(parents=True, exist_ok=True)
+
+    def make(number: int) -> None:
+        chance = np.random.default_rng(number)
+        coarse = chance.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        grain = chance.normal(0, 6, (height, width, 1))
+        pixels = (np.asarray(picture, np.float32) + grain).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(originals / f"{number}.jpg", quality=90)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, range(min(count, 200))))
+    unfinished = target.with_suffix(".part")
+    for number in range(count):
+        link = unfinished / f"class{number % 2}" / f"{number:06d}.jpg"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            os.link(originals / f"{number % 200}.jpg", link)
+    unfinished.rename(target)
+    return target

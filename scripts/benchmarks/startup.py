@@ -1,0 +1,15 @@
+"""Start-up: the help page, and the command until the end of the first training step."""
+
+from pathlib import Path
+
+from benchmarks.measuring import paired, spread, table
+
+
+def measure(root: Path, work: Path, repetitions: int) -> str:
+    """Return the section; the first step is one of fine-tuning, from pictures, one batch of 32."""
+    leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAfterFirstStep"
+    settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
+    ways = {"--help": ["train.py", "--help"], "first training step": ["train.py", *settings, leaving]}
+    runs = paired(ways, repetitions)
+    rows = [[name, spread([r.seconds for r in found], 2)] for name, found in runs.items()]
+    return table(["command", "seconds"], rows)

@@ -1,0 +1,55 @@
+"""AutoTimm with a frozen backbone and the packaged weights, its own Trainer and settings otherwise."""
+
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from benchmarks.ways.network import BATCH_SIZE, LEARNING_RATE, loaders, pretrained
+
+
+def main(root: Path, epochs: int) -> None:
+    """Train the head, and print the accuracies of the best epoch."""
+    import torch
+    from autotimm import AutoTrainer, BackboneConfig, ImageClassifier
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    batches = loaders(root)
+    module = ImageClassifier(
+        BackboneConfig("tf_efficientnet_lite0", pretrained=False),
+        num_classes=len(batches["train"].dataset.classes),  # type: ignore[attr-defined]
+        freeze_backbone=True,
+        compile_model=False,
+        lr=LEARNING_RATE,
+        seed=0,
+        deterministic=False,
+    )
+    module.backbone.load_state_dict(pretrained(2)[0].state_dict())
+    with tempfile.TemporaryDirectory() as folder:
+        kept = ModelCheckpoint(folder, monitor="val/accuracy", mode="max")
+        trainer = AutoTrainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            tuner_config=False,
+            callbacks=[kept],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, batches["train"], batches["val"])
+        best = float(kept.best_model_score or 0)
+        module.load_state_dict(torch.load(kept.best_model_path, weights_only=False)["state_dict"])
+    module.eval()
+    right = total = 0
+    with torch.inference_mode():
+        for pictures, labels in batches["test"]:
+            right += int((module(pictures).argmax(dim=1) == labels).sum())
+            total += len(labels)
+    sys.stdout.write(json.dumps({"val": best, "test": right / total, "batch_size": BATCH_SIZE}) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

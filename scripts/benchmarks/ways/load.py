@@ -1,0 +1,52 @@
+"""Loading: pictures a second of two epochs through a loader, the second one timed, nothing else running."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+
+from benchmarks.ways.network import BATCH_SIZE
+from graft.backbones import build_backbone
+from graft.data import ImageFolderDataModule
+from graft.data.transforms import Augmentation, training_transform
+
+AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the default
+
+
+def main(way: str, root: Path, cache: str) -> None:
+    """Print the pictures a second of a way: `torchvision`, or the value of data.cache."""
+    preprocessing = build_backbone("packaged", "efficientnet_lite0").preprocessing
+    loader: DataLoader
+    if way == "torchvision":
+        pictures = ImageFolder(str(root), training_transform(preprocessing, AUGMENTATION))
+        loader = DataLoader(
+            pictures, batch_size=BATCH_SIZE, shuffle=True, num_workers=1, persistent_workers=True
+        )
+    else:
+        data = ImageFolderDataModule(
+            str(root),
+            val_fraction=0.01,
+            test_fraction=0.01,
+            batch_size=BATCH_SIZE,
+            num_workers=1,
+            augmentation=AUGMENTATION,
+            cache_dir=cache,
+            cache=way,
+        )
+        data.use_preprocessing(preprocessing)
+        loader = data.train_dataloader()
+    torch.set_num_threads(1)
+    for _ in range(2):
+        began, count = time.perf_counter(), 0
+        for batch, _labels in loader:
+            count += len(batch)
+        seconds = time.perf_counter() - began
+    sys.stdout.write(json.dumps({"speed": count / seconds}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

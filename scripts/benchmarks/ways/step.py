@@ -1,0 +1,127 @@
+"""Fine-tuning ResNet18 on one batch in memory: pictures a second of one way, after a warm-up."""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from functools import partial
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.ways.network import LEARNING_RATE, pretrained
+from benchmarks.ways.plain_lightning import Module
+from graft.backbones import build_backbone, build_head
+from graft.classifier import Classifier
+from graft.finetuning import Phase, named_stages
+from graft.memory import keep_freed_memory
+from graft.module import TransferModule
+from graft.schedulers import cosine
+
+NAME, BATCH, WARM_UP, STEPS = "resnet18", 32, 3, 12
+
+
+class Clock(L.Callback):
+    """Takes the time from the end of the warm-up to the last step."""
+
+    began = seconds = 0.0
+
+    def on_train_batch_end(self, *arguments: object) -> None:
+        """Note the time."""
+        batch_idx = arguments[-1]
+        if batch_idx == WARM_UP - 1:
+            self.began = time.perf_counter()
+        elif batch_idx == WARM_UP + STEPS - 1:
+            self.seconds = time.perf_counter() - self.began
+
+
+def bare(channels_last: bool) -> float:
+    """Return the seconds of the steps in a bare loop."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    network = pretrained(2, NAME).train().to(memory_format=memory_format)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
+    pictures, labels = batch()
+    pictures = pictures.contiguous(memory_format=memory_format)
+    began = 0.0
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            began = time.perf_counter()
+        optimizer.zero_grad()
+        F.cross_entropy(network(pictures), labels).backward()
+        optimizer.step()
+    return time.perf_counter() - began
+
+
+def fitted(module: L.LightningModule) -> float:
+    """Return the seconds of the steps in Lightning's Trainer."""
+    clock = Clock()
+    trainer = L.Trainer(
+        max_epochs=1,
+        callbacks=[clock],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    # The batch comes as it is: loading is measured elsewhere.
+    trainer.fit(module, DataLoader(Repeated(), batch_size=None))
+    return clock.seconds
+
+
+def graft() -> TransferModule:
+    """Return Graft's module in the phase in which everything learns."""
+    backbone = build_backbone("torchvision", NAME, weights=None)
+    classifier = Classifier(backbone, build_head(backbone, 2))
+    module = TransferModule(
+        classifier,
+        num_classes=2,
+        optimizer=partial(torch.optim.AdamW, lr=LEARNING_RATE),
+        scheduler=partial(cosine, warmup=0.0),
+        learning_rate=LEARNING_RATE,
+    )
+    module.begin(Phase("everything", tuple(named_stages(classifier)), 1))
+    return module
+
+
+class Repeated(Dataset[tuple[Tensor, Tensor]]):
+    """The same batch for every step."""
+
+    def __init__(self) -> None:
+        self.batch = batch()
+
+    def __len__(self) -> int:
+        return WARM_UP + STEPS
+
+    def __getitem__(self, _: int) -> tuple[Tensor, Tensor]:
+        return self.batch
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """Return the pictures and labels of every step."""
+    return torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % 2
+
+
+def main(way: str) -> None:
+    """Print the pictures a second of a way."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.manual_seed(0)
+    if way.endswith("memory kept"):
+        keep_freed_memory()
+    if way.startswith("bare loop"):
+        seconds = bare("channels last" in way)
+    elif way == "plain Lightning":
+        seconds = fitted(Module(2, STEPS, frozen=False, name=NAME))
+    else:
+        keep_freed_memory()
+        seconds = fitted(graft())
+    sys.stdout.write(json.dumps({"speed": BATCH * STEPS / seconds}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
