@@ -74,9 +74,8 @@ def results_table(metrics: Mapping[str, float]) -> str:
 
 def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) -> str:
     """Return where everything lies and the commands that come next, for a run with these overrides."""
-    kept = [
-        shlex.quote(o) for o in overrides if not o.startswith(("freeze", "finetuning", "hydra", "resume"))
-    ]
+    of_this_run = ("freeze", "finetuning", "head.solver", "hydra", "resume")
+    kept = [shlex.quote(o) for o in overrides if not o.startswith(of_this_run)]
     fine_tune = " ".join(["python train.py", *kept, "freeze=false"])
     curves = f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n" if has_curves else ""
     return (
