@@ -29,6 +29,7 @@ from graft.finetuning import HEAD, Phase, named_stages
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.rate_search import choose_learning_rate
+from graft.results import FinishedRun, write_results
 from graft.resuming import Resumption, find_resumption, settings_that_matter
 from graft.summary import (
     count,
@@ -109,6 +110,7 @@ def run(config: DictConfig) -> dict[str, float]:
         report(
             Path(config.paths.run), metrics, checkpoints.best_path, has_curves="tensorboard" in config.logger
         )
+        write_results(FinishedRun(config, trainer, module, data, phases, metrics, checkpoints.best_path))
     return metrics
 
 
