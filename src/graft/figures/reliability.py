@@ -18,7 +18,7 @@ def reliability_figure(
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], ":", color="0.5", linewidth=1, label="says what is true")
     edges = np.linspace(0, 1, BINS + 1)
-    own = "the network's own" if calibrated is not None else "test pictures"
+    own = "the network's own" if calibrated is not None else "these pictures"
     for label, shares, colour, line in (
         (own, probabilities, "#0072B2", "o--"),
         ("with the temperature", calibrated, "#D55E00", "s-"),

@@ -55,18 +55,18 @@ def about_trust(facts: Facts) -> list[Advice]:
         )
         found.append(Advice(f"{seen} keep what belongs together in one split:", "data.keep_together=COLUMN"))
     if facts.accuracy.low <= facts.majority:
-        seen = (
-            f"Always naming the largest class would be right in {facts.majority:.1%}; this may be no better."
-        )
+        seen = f"Always naming the largest class would be right in {percent(facts.majority)}; this may be no better."
         found.append(
             Advice(f"{seen} Look at the mistakes, the labels and the learning rate:", "learning_rate=auto")
         )
     if facts.accuracy.high - facts.accuracy.low > WIDE:
-        limits = f"{facts.accuracy.low:.1%} and {facts.accuracy.high:.1%}"
+        limits = f"{percent(facts.accuracy.low)} and {percent(facts.accuracy.high)}"
         seen = f"{facts.test_pictures} test pictures leave the accuracy between {limits}:"
         found.append(Advice(f"{seen} smaller differences between runs mean nothing. Test on more pictures."))
     if facts.ece > MISCALIBRATED and not facts.is_calibrated:
-        seen = f"Probabilities are off by {facts.ece:.1%} on average (ECE). A temperature mends most of it:"
+        seen = (
+            f"Probabilities are off by {percent(facts.ece)} on average (ECE). A temperature mends most of it:"
+        )
         found.append(Advice(seen, "calibrate=true"))
     return found
 
@@ -98,3 +98,8 @@ def about_training(facts: Facts) -> list[Advice]:
         seen = "Only the head learned. With the backbone learning too, pictures unlike ImageNet often gain:"
         found.append(Advice(seen, "finetuning=lp_ft"))
     return found
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:.1f} %"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 # Stands for the colour of the page's text: a figure cannot know whether the page is light or dark.
 INK = "#010203"
-STYLE = {
+STYLE: dict[str, object] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -29,7 +29,8 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 def inline_svg(draw: Callable[[], Figure], description: str) -> Markup:
     """Return the drawn figure as an SVG element, as wide as its place allows; `description` is read aloud."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": description}):  # type: ignore[arg-type]
+    # The salt keeps the names inside of two figures on a page apart.
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": description}):  # type: ignore[arg-type]
         figure = draw()
         text = StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)

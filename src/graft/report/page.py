@@ -113,7 +113,7 @@ def write_page(file: Path, parts: Mapping[str, Any]) -> None:
 
 def as_share(value: float | None) -> str:
     """Return a share in per cent, a dash where there is none."""
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"  # noqa: RUF001
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"  # noqa: RUF001
 
 
 def as_number(value: float | None) -> str:

@@ -1,30 +1,24 @@
 """The report of a run: what was trained and how, and how good it is."""
 
-import platform
 import shlex
 from collections.abc import Mapping
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from markupsafe import Markup
 from omegaconf import OmegaConf
 
-import graft
-from graft.data import ImageFolderDataModule
 from graft.figures.curves import curve_figure
 from graft.finetuning import HEAD, apply_phase
 from graft.report.advice import Facts, advise
 from graft.report.charts import inline_svg
-from graft.report.duplicates import find_duplicates
+from graft.report.data import data_parts
 from graft.report.history import History, read_history
+from graft.report.origin import now, versions
 from graft.report.page import Parts, Scored, parts_of_test, write_page
-from graft.report.pictures import examples
 from graft.results import FinishedRun
 from graft.summary import count, machine_summary
-
-LIBRARIES = ("torch", "torchvision", "lightning", "timm")
 
 
 def write_run_report(file: Path, run: FinishedRun) -> None:
@@ -44,7 +38,8 @@ def write_run_report(file: Path, run: FinishedRun) -> None:
     parts = {
         "title": f"{run.module.classifier.backbone.name} on {data.root.name}",
         "date": now(),
-        **data_parts(data),
+        "which": "test",
+        **data_parts(data.root, data.samples, data.class_names, example_split="train"),
         **parts_of_test(tested),
         "training": training_parts(run),
         "curves": curves(history, int(metrics["best_epoch"])),
@@ -62,24 +57,6 @@ def write_run_report(file: Path, run: FinishedRun) -> None:
     write_page(file, parts)
 
 
-def now() -> str:
-    """Return the date and the time of day."""
-    return datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def data_parts(data: ImageFolderDataModule) -> Parts:
-    """Return what the page says about the pictures."""
-    counts = {split: data.class_counts(split) for split in data.samples}
-    return {
-        "root": data.root,
-        "splits": list(data.samples),
-        "counts": list(zip(data.class_names, *counts.values(), strict=True)),
-        "totals": [sum(numbers) for numbers in counts.values()],
-        "examples": examples(data.root, data.samples["train"], data.class_names),
-        "duplicates": find_duplicates(data.samples),
-    }
-
-
 def training_parts(run: FinishedRun) -> Parts:
     """Return what was trained and how, as rows, and the phases."""
     config, backbone, data = run.config, run.module.classifier.backbone, run.data
@@ -90,9 +67,7 @@ def training_parts(run: FinishedRun) -> Parts:
         "rows": {
             "network": f"{backbone.name} ({backbone.source}), {run.metrics['parameters/total']:,} parameters",
             "weights": backbone.weights or "random",
-            "head": f"linear{settings(head)}"
-            if not config.head.hidden
-            else f"one hidden layer{settings(head)}",
+            "head": ("one hidden layer" if config.head.hidden else "linear") + settings(head),
             "input": "{}x{} pixels".format(*data.preprocessing.crop),
             "freeze": str(config.freeze).lower(),
             "optimizer": described(plain(config.optimizer)),
@@ -128,7 +103,7 @@ def phase_rows(run: FinishedRun) -> list[Parts]:
     return rows
 
 
-def curves(history: History, best_epoch: int) -> list[str]:
+def curves(history: History, best_epoch: int) -> list[Markup]:
     """Return the curves of loss and accuracy as SVG; none where nothing was logged as CSV."""
     found = []
     for name in ("loss", "accuracy"):
@@ -166,7 +141,7 @@ def facts(run: FinishedRun, parts: Parts, history: History) -> Facts:
 
 def plain(node: Any) -> dict[str, Any]:
     """Return a group of settings as plain containers."""
-    found: dict[str, Any] = OmegaConf.to_container(node, resolve=True)
+    found: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     return found
 
 
@@ -186,9 +161,3 @@ def command() -> str:
     if not HydraConfig.initialized():
         return ""
     return " ".join(["python train.py", *map(shlex.quote, HydraConfig.get().overrides.task)])
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of Graft and of the libraries that decide about results."""
-    libraries = {name: version(name) for name in LIBRARIES}
-    return {"graft": graft.__version__, "python": platform.python_version(), **libraries}
