@@ -50,24 +50,22 @@ def about_trust(facts: Facts) -> list[Advice]:
     """Return what keeps the figures from being believed."""
     found = []
     if facts.leaking:
-        seen = (
-            f"{facts.leaking} pictures are in several splits, so the test is too easy. Remove the copies, or"
-        )
-        found.append(Advice(f"{seen} keep what belongs together in one split:", "data.keep_together=COLUMN"))
+        seen = f"{facts.leaking} pictures are in several splits, so the test is too easy."
+        cure = "Remove the copies, or keep what belongs together in one split:"
+        found.append(Advice(f"{seen} {cure}", "data.keep_together=COLUMN"))
     if facts.accuracy.low <= facts.majority:
-        seen = f"Always naming the largest class would be right in {percent(facts.majority)}; this may be no better."
-        found.append(
-            Advice(f"{seen} Look at the mistakes, the labels and the learning rate:", "learning_rate=auto")
+        seen = (
+            f"Always naming the largest class is right in {percent(facts.majority)}; this may be no better."
         )
+        cure = "Look at the mistakes, the labels and the learning rate:"
+        found.append(Advice(f"{seen} {cure}", "learning_rate=auto"))
     if facts.accuracy.high - facts.accuracy.low > WIDE:
         limits = f"{percent(facts.accuracy.low)} and {percent(facts.accuracy.high)}"
         seen = f"{facts.test_pictures} test pictures leave the accuracy between {limits}:"
         found.append(Advice(f"{seen} smaller differences between runs mean nothing. Test on more pictures."))
     if facts.ece > MISCALIBRATED and not facts.is_calibrated:
-        seen = (
-            f"Probabilities are off by {percent(facts.ece)} on average (ECE). A temperature mends most of it:"
-        )
-        found.append(Advice(seen, "calibrate=true"))
+        seen = f"Probabilities are off by {percent(facts.ece)} on average (ECE)."
+        found.append(Advice(f"{seen} A temperature mends most of it:", "calibrate=true"))
     return found
 
 
