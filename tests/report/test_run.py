@@ -55,9 +55,12 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
         count, *found = table_row(classes, name)
         assert int(count) == figures[3][number]
         for cell, column in zip(found, figures, strict=False):
-            assert cell == (
-                "–" if np.isnan(column[number]) else f"{100 * column[number]:.1f}\N{NO-BREAK SPACE}%"
-            )  # noqa: RUF001
+            share = (
+                "\N{EN DASH}"
+                if np.isnan(column[number])
+                else f"{100 * column[number]:.1f}\N{NO-BREAK SPACE}%"
+            )
+            assert cell == share
 
 
 def test_report_false_writes_no_page(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import platform
 from datetime import datetime
 from importlib.metadata import version
 
+import torch
+
 import graft
 
-LIBRARIES = ("torch", "torchvision", "lightning", "timm")
+LIBRARIES = ("torchvision", "lightning", "timm")
 
 
 def now() -> str:
@@ -17,4 +19,6 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, of Graft and of the libraries that decide about results."""
     libraries = {name: version(name) for name in LIBRARIES}
-    return {"graft": graft.__version__, "python": platform.python_version(), **libraries}
+    # torch's own says for which CUDA it was built.
+    own = {"graft": graft.__version__, "python": platform.python_version(), "torch": torch.__version__}
+    return {**own, **libraries}

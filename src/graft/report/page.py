@@ -113,9 +113,9 @@ def write_page(file: Path, parts: Mapping[str, Any]) -> None:
 
 def as_share(value: float | None) -> str:
     """Return a share in per cent, a dash where there is none."""
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"  # noqa: RUF001
+    return "\N{EN DASH}" if value is None or np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def as_number(value: float | None) -> str:
     """Return a number with four digits, a dash where there is none."""
-    return "–" if value is None or np.isnan(value) else f"{value:.4f}"  # noqa: RUF001
+    return "\N{EN DASH}" if value is None or np.isnan(value) else f"{value:.4f}"

@@ -96,7 +96,7 @@ def phase_rows(run: FinishedRun) -> list[Parts]:
                 "stages": ", ".join(stages),
                 "epochs": f"up to {phase.epochs}" if phase.patience else phase.epochs,
                 "head_rate": f"{rate * phase.rate:g}",
-                "backbone_rate": "–" if only_head else f"{rate * phase.rate / head_multiplier:g}",  # noqa: RUF001
+                "backbone_rate": "\N{EN DASH}" if only_head else f"{rate * phase.rate / head_multiplier:g}",
                 "parameters": count(p for p in module.classifier.parameters() if p.requires_grad),
             }
         )
@@ -157,7 +157,7 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def command() -> str:
-    """Return the command that began the run, as it can be typed again; empty where Python called `train`."""
+    """Return the command that began the run, as it can be typed again for another folder; empty where Python called `train`."""
     if not HydraConfig.initialized():
         return ""
     return " ".join(["python train.py", *map(shlex.quote, HydraConfig.get().overrides.task)])
