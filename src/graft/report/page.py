@@ -15,7 +15,13 @@ from graft.figures.reliability import reliability_figure
 from graft.metrics import expected_calibration_error
 from graft.report.charts import inline_svg
 from graft.report.pictures import Shown, confident_mistakes, least_certain, overlays, thumbnails
-from graft.report.statistics import bootstrap_estimates, class_figures, frequent_confusions, with_temperature
+from graft.report.statistics import (
+    Estimate,
+    bootstrap_estimates,
+    class_figures,
+    frequent_confusions,
+    with_temperature,
+)
 
 MOST_IN_MATRIX = 60  # classes; a larger matrix cannot be read on a page
 MOST_CONFUSIONS = 10
@@ -105,7 +111,7 @@ def write_page(file: Path, parts: Mapping[str, Any]) -> None:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"share": as_share, "number": as_number}
+    environment.filters |= {"share": as_share, "number": as_number, "interval": as_interval}
     template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     page = template.render(most_listed=MOST_LISTED, **parts)
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -119,3 +125,9 @@ def as_share(value: float | None) -> str:
 def as_number(value: float | None) -> str:
     """Return a number with four digits, a dash where there is none."""
     return "\N{EN DASH}" if value is None or np.isnan(value) else f"{value:.4f}"
+
+
+def as_interval(estimate: Estimate) -> str:
+    """Return the limits of an interval, a dash where there are none."""
+    limits = [as_number(limit) for limit in (estimate.low, estimate.high)]
+    return limits[0] if np.isnan(estimate.low) else " to ".join(limits)

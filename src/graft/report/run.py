@@ -157,7 +157,7 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def command() -> str:
-    """Return the command that began the run, as it can be typed again for another folder; empty where Python called `train`."""
+    """Return the command that began the run, without the folder; empty where Python called `train`."""
     if not HydraConfig.initialized():
         return ""
     return " ".join(["python train.py", *map(shlex.quote, HydraConfig.get().overrides.task)])

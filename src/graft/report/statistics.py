@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 RESAMPLES = 1000
-NUMBERS_AT_ONCE = 4_000_000  # weights of resampled pictures in memory
+NUMBERS_AT_ONCE = 100_000  # weights of resampled pictures; few enough for the processor's cache
 MOST_RANKED = 1_000_000  # pictures times classes; resampling AUROC beyond it takes minutes
 SMALLEST = float(np.finfo(np.float32).tiny)  # a 32-bit probability of 0 has no logarithm
 
@@ -29,6 +30,24 @@ class ClassFigures:
     precision: float | None  # of what was called so, the share that is
     recall: float | None  # of the class, the share that was found
     f1: float | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All pictures by their probability of one class, and where the pictures of the class stand."""
+
+    order: np.ndarray  # pictures, the least probable first
+    pictures: np.ndarray  # those of the class ...
+    starts: np.ndarray  # ... how many pictures are less probable than each of them ...
+    ends: np.ndarray  # ... and how many are at most as probable
+
+
+def rank(scores: np.ndarray, is_class: np.ndarray) -> Ranking:
+    """Return the ranking of the pictures by `scores` `[N]`; `is_class` `[N]` says which are of the class."""
+    order = np.argsort(scores, kind="stable")
+    ranked, own = scores[order], scores[is_class]
+    starts, ends = (np.searchsorted(ranked, own, side) for side in ("left", "right"))
+    return Ranking(order, np.flatnonzero(is_class), starts, ends)
 
 
 class WeightedMetrics:
@@ -68,22 +87,24 @@ class WeightedMetrics:
         """
         total = np.zeros(len(weights))
         occurring = np.zeros(len(weights))
-        for number in np.unique(self.labels):
-            order = np.argsort(self.probabilities[:, number], kind="stable")
-            scores = self.probabilities[order, number]
-            # Equal scores are one step of the curve.
-            starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
-            is_class = self.labels[order] == number
-            ranked = weights[:, order]
-            positive = np.add.reduceat(ranked * is_class, starts, axis=1)
-            negative = np.add.reduceat(ranked * ~is_class, starts, axis=1)
-            below = negative.cumsum(axis=1) - negative / 2
-            pairs = positive.sum(axis=1) * negative.sum(axis=1)
-            area = np.divide((positive * below).sum(axis=1), pairs, out=np.zeros_like(pairs), where=pairs > 0)
-            total += area
-            occurring += positive.sum(axis=1) > 0
-        enough = occurring > 1
-        return np.divide(total, occurring, out=np.full_like(total, np.nan), where=enough)
+        for ranking in self._rankings:
+            own = weights[:, ranking.pictures]
+            below = np.zeros((len(weights), len(ranking.order) + 1))
+            np.cumsum(weights[:, ranking.order], axis=1, out=below[:, 1:])
+            ranks = (below[:, ranking.starts] + below[:, ranking.ends]) / 2
+            positive = own.sum(axis=1)
+            # Mann & Whitney: among themselves, the pictures of the class win half of their pairs.
+            wins = (own * ranks).sum(axis=1) - positive**2 / 2
+            pairs = positive * (below[:, -1] - positive)
+            total += np.divide(wins, pairs, out=np.zeros_like(pairs), where=pairs > 0)
+            occurring += positive > 0
+        return np.divide(total, occurring, out=np.full_like(total, np.nan), where=occurring > 1)
+
+    @cached_property
+    def _rankings(self) -> list["Ranking"]:
+        return [
+            rank(self.probabilities[:, number], self.labels == number) for number in np.unique(self.labels)
+        ]
 
     def _sums(self, numbers: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return np.stack([np.bincount(numbers, row, self.classes) for row in weights])
