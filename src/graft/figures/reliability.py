@@ -32,7 +32,9 @@ def reliability_figure(
     axes.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.03))
     counts.set(xlabel="highest probability", ylabel="pictures")
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper left")
+    figure.legend(
+        loc="outside upper left", ncols=3, fontsize=9, handlelength=1.5
+    )  # Points may lie anywhere inside.
     return figure
 
 

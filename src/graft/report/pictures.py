@@ -95,4 +95,4 @@ def overlays(checkpoint: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], 
         found = explain(load_classifier(checkpoint), iter(dict.fromkeys(paths)))
         return {one.path: data_uri(one.overlay) for one in found if one.overlay is not None}, ""
     except UserError as error:
-        return {}, f"No Grad-CAM overlays: {error}"
+        return {}, f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
