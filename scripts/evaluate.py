@@ -14,6 +14,7 @@ SETTINGS = {
     "data.splits": Setting(path, "a run's splits.csv, which says the split of each picture"),
     "split": Setting(one_of("train", "val", "test"), "which split; test where there is one"),
     "output": Setting(path, "a .json file to write the metrics to as well"),
+    "report": Setting(path, "a .html file to write metrics, figures and mistakes to, as a run does"),
     "batch_size": Setting(whole_number(1), "pictures that go through the network at once", 32),
 }
 

@@ -1,6 +1,7 @@
 """Measures a trained model on any labelled folder: the work of `scripts/evaluate.py`."""
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,18 +101,32 @@ def write_evaluation(
     split: str | None,
     splits_file: Path | None,
     output: Path | None,
+    report: Path | None,
     batch_size: int,
 ) -> Evaluation:
-    """Print the model's metrics on a labelled folder; write them as JSON where `output` names a file."""
+    """Print the model's metrics on a labelled folder.
+
+    They are written as JSON where `output` names a file, and as a page with figures where `report` does.
+    """
     keep_freed_memory()
     if output is not None and (output.suffix.lower() != ".json" or not output.parent.is_dir()):
         raise UserError(f"output={output}: it is a .json file in a folder that exists.")
+    if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir()):
+        raise UserError(f"report={report}: it is a .html file in a folder that exists.")
     samples = labelled_pictures(root, split, splits_file)
-    found = evaluate(load_model(checkpoint), root, samples, batch_size)
+    model = load_model(checkpoint)
+    found = evaluate(model, root, samples, batch_size)
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
         sys.stdout.write(f"{name:<{width}}  {value:.4f}\n")
     sys.stdout.write(f"{len(samples)} pictures of {root}\n")
     if output is not None:
         output.write_text(json.dumps(found.metrics | {"pictures": len(samples)}, indent=2) + "\n")
+    if report is not None:
+        from graft.report.evaluation import write_evaluation_report  # It loads matplotlib and jinja2.
+
+        given = {"checkpoint": checkpoint, "data.root": root, "data.splits": splits_file, "split": split}
+        settings = [shlex.quote(f"{key}={value}") for key, value in given.items() if value is not None]
+        command = " ".join(["python scripts/evaluate.py", *settings])
+        write_evaluation_report(report, found, model, checkpoint, root, command)
     return found

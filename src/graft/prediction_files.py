@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from graft.errors import UserError
 from graft.extras import import_extra
 from graft.inference import Prediction
@@ -134,6 +136,25 @@ WRITERS = {
     ".ndjson": json_lines_writer,
     ".parquet": parquet_writer,
 }
+
+
+def write_labelled_predictions(
+    file: Path, paths: Sequence[str], labels: Tensor, probabilities: Tensor, class_names: Sequence[str]
+) -> None:
+    """Write a CSV of labelled pictures: path, label, predicted, probability, a column a class.
+
+    `labels` `[N]`, the true ones; `probabilities` `[N, num_classes]`. A class with the name of another
+    column has "class " before it.
+    """
+    own = ["path", "label", "predicted", "probability"]
+    columns = [f"class {name}" if name in own else name for name in class_names]
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow([*own, *columns])
+        for path, label, shares in zip(paths, labels.tolist(), probabilities.tolist(), strict=True):
+            best = max(range(len(shares)), key=shares.__getitem__)
+            figures = [f"{share:.9g}" for share in (shares[best], *shares)]
+            writer.writerow([as_text(path), class_names[label], class_names[best], *figures])
 
 
 class ClassFolders:

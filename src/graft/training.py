@@ -30,6 +30,7 @@ from graft.head_solver import solve_head, with_solved_head
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
 from graft.rate_search import choose_learning_rate
+from graft.results import FinishedRun, write_results
 from graft.resuming import Resumption, find_resumption, settings_that_matter
 from graft.summary import (
     count,
@@ -112,6 +113,7 @@ def run(config: DictConfig) -> dict[str, float]:
         report(
             Path(config.paths.run), metrics, checkpoints.best_path, has_curves="tensorboard" in config.logger
         )
+        write_results(FinishedRun(config, trainer, module, data, phases, metrics, checkpoints.best_path))
     return metrics
 
 

@@ -79,6 +79,19 @@ def test_split_folders_are_measured_on_test_unless_another_is_named(tmp_path: Pa
     assert "split=train is not there: pics has val, test" in result.stderr
 
 
+def test_a_page_is_written_where_it_is_asked_for(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+    arguments = (f"checkpoint={checkpoint}", f"data.root={pictures}")
+    result = script("evaluate.py", *arguments, "report=page.html", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"python scripts/evaluate.py {' '.join(arguments)}" in page
+    assert "<h2>Training</h2>" not in page
+    assert "Confusion matrix" in page
+    result = script("evaluate.py", *arguments, "report=page.pdf", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "report=page.pdf: it is a .html file" in result.stderr
+
+
 def test_other_classes_are_listed(tmp_path: Path, pictures: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
     result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}", cwd=tmp_path)
