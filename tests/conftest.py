@@ -79,7 +79,7 @@ def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def make(*overrides: str, run: str = "run") -> DictConfig:
         tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
         tiny += [f"data.root={pictures}", "data.image_size=32", "data.batch_size=4"]
-        tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2"]
+        tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2", "report=false"]
         with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
             return compose("train", overrides=[*tiny, *overrides])
 

@@ -2,13 +2,14 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 from omegaconf import DictConfig
 
+from graft.board.start import writer_of
 from graft.callbacks.predictions import KeepPredictions, Predictions
 from graft.data import ImageFolderDataModule
 from graft.finetuning import Phase
@@ -40,9 +41,9 @@ class FinishedRun:
 
 
 def write_results(run: FinishedRun) -> None:
-    """Write `predictions.csv` of the test split and, with `report=true`, `report.html`.
+    """Write `predictions.csv` of the test split, TensorBoard's figures and, where asked for, `report.html`.
 
-    What goes wrong with the report is a warning: the run itself is over and written.
+    What goes wrong with figures and report is a warning: the run itself is over and written.
     """
     folder = Path(run.config.paths.run)
     paths = [sample.path for sample in run.data.samples["test"]]
@@ -50,17 +51,26 @@ def write_results(run: FinishedRun) -> None:
     write_labelled_predictions(
         folder / "predictions.csv", paths, kept.labels, kept.probabilities, run.data.class_names
     )
-    if not run.config.report:
-        return
-    from graft.report.run import (
-        write_run_report,
-    )  # Not before it is needed: matplotlib and jinja2 take a while.
+    # Not before they are needed: matplotlib and jinja2 take a while to load.
+    if writer_of(run.trainer) is not None:
+        from graft.board.results import show_results
 
+        attempt("TensorBoard lacks the figures of the test", lambda: show_results(run))
+    if run.config.report:
+        from graft.report.run import write_run_report
+
+        file = folder / "report.html"
+        if attempt("report.html is not written", lambda: write_run_report(file, run)):
+            log.info("  open the report   %s", file)
+
+
+def attempt(failure: str, show: Callable[[], None]) -> bool:
+    """Show what came out; what goes wrong becomes a warning. Return whether it went well."""
     try:
-        write_run_report(folder / "report.html", run)
+        show()
     except Exception as error:
-        # Pictures may have vanished, the disk may be full; a page of many parts has many ways to fail.
+        # Pictures may have vanished, the disk may be full; figures have many ways to fail.
         is_asked = os.environ.get("GRAFT_DEBUG") == "1"
-        log.warning("report.html is not written (%s: %s).", type(error).__name__, error, exc_info=is_asked)
-    else:
-        log.info("  open the report   %s", folder / "report.html")
+        log.warning("%s (%s: %s).", failure, type(error).__name__, error, exc_info=is_asked)
+        return False
+    return True

@@ -16,8 +16,10 @@ from graft.callbacks.convergence import EndConvergedPhase
 from graft.callbacks.interruption import ExitWhenInterrupted
 from graft.callbacks.predictions import KeepPredictions
 from graft.callbacks.reproducibility import SeedEachEpoch
+from graft.callbacks.speed import PicturesPerSecond
 from graft.checkpoints import AtomicCheckpointIO
 from graft.errors import UserError
+from graft.extras import import_extra
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ DELIBERATE = (
     ".*experiment logs directory.*exists.*",
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch.
 )
+
+LOGGER_EXTRAS = ("wandb", "mlflow")  # Loggers whose package comes with an extra of the same name.
 
 
 def build_trainer(config: DictConfig) -> L.Trainer:
@@ -46,6 +50,9 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
     precision = resolve_precision(str(config.trainer.precision), accelerator)
     # An entry set to null is left out.
+    for name in LOGGER_EXTRAS:
+        if config.logger.get(name):
+            import_extra(name, name)
     loggers = [instantiate(entry) for entry in config.logger.values() if entry]
     callbacks = [instantiate(entry) for entry in config.callbacks.values() if entry]
     if not loggers:  # LearningRateMonitor refuses to run without one.
@@ -59,6 +66,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
             EndConvergedPhase(),
             ExitWhenInterrupted(),
             KeepPredictions(),
+            PicturesPerSecond(),
         ],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],

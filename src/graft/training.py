@@ -11,10 +11,10 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from graft.backbones import build_backbone, build_head
+from graft.board.start import show_start, writer_of
 from graft.calibration import calibrate
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
@@ -86,6 +86,7 @@ def run(config: DictConfig) -> dict[str, float]:
     log.info(data_summary(data))
     log.info(network_summary(classifier, data, phases))
     log.info(machine_summary(trainer))
+    show_start(trainer, data, config)
 
     if resumption:
         resumption.refuse_other_pictures(data.digest())
@@ -111,7 +112,10 @@ def run(config: DictConfig) -> dict[str, float]:
         if config.calibrate:
             metrics |= calibrate(checkpoints.best_path, data)
         report(
-            Path(config.paths.run), metrics, checkpoints.best_path, has_curves="tensorboard" in config.logger
+            Path(config.paths.run),
+            metrics,
+            checkpoints.best_path,
+            has_curves=bool(config.logger.get("tensorboard")),
         )
         write_results(FinishedRun(config, trainer, module, data, phases, metrics, checkpoints.best_path))
     return metrics
@@ -232,9 +236,9 @@ def solve(module: TransferModule, data: ImageFolderDataModule) -> None:
 def announce(summary: str, trainer: L.Trainer) -> None:
     """Say what begins, on the console and in TensorBoard."""
     log.info(summary)
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            logger.experiment.add_text("phase", summary, trainer.global_step)
+    writer = writer_of(trainer)
+    if writer is not None:
+        writer.add_text("phase", summary, trainer.global_step)
 
 
 def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:

@@ -29,7 +29,7 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
     make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     write_pictures(pictures / "label", 12, 130, seed=3)  # A class with the name of a column.
-    metrics = train(make_config("calibrate=true", *LEARNING))
+    metrics = train(make_config("report=true", "calibrate=true", *LEARNING))
     with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     columns = ["dark", "class label", "light"]
@@ -74,7 +74,7 @@ def test_a_run_without_logger_and_with_copied_pictures_says_so(
 ) -> None:
     for number in range(12):
         (pictures / "light" / f"copy{number}.jpg").write_bytes((pictures / "light" / "000.jpg").read_bytes())
-    train(make_config("logger=none", "trainer.max_epochs=1", *LEARNING))
+    train(make_config("report=true", "logger=none", "trainer.max_epochs=1", *LEARNING))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "No curves" in page
     assert "Leakage:" in page
@@ -91,7 +91,7 @@ def test_a_page_that_fails_does_not_lose_the_run(
         raise OSError("disk full")
 
     monkeypatch.setattr("graft.report.run.write_page", fail)
-    train(make_config("trainer.max_epochs=1"))
+    train(make_config("report=true", "trainer.max_epochs=1"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"] >= 0
     assert "report.html is not written (OSError: disk full)" in caplog.text
 

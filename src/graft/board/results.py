@@ -1,0 +1,138 @@
+"""What TensorBoard shows of a tested run: figures, mistakes, embeddings, and its line among other runs."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from graft.board.start import SHOWN, chosen, denormalised, writer_of
+from graft.checkpoints import load_classifier
+from graft.errors import UserError
+from graft.explanation import explain
+from graft.features import FeatureDataset
+from graft.figures.confusion import confusion_figure
+from graft.figures.picture_grid import picture_grid
+from graft.figures.precision_recall import precision_recall_figure
+from graft.report.pictures import confident_mistakes
+from graft.results import FinishedRun
+
+MOST_EMBEDDED = 200  # validation pictures
+THUMBNAIL = 48  # pixels of their sides
+
+
+def show_results(run: FinishedRun) -> None:
+    """Write what the best checkpoint makes of validation and test pictures; nothing without TensorBoard."""
+    writer = writer_of(run.trainer)
+    if writer is None:
+        return
+    kept, names = run.predictions, run.data.class_names
+    predicted = kept.probabilities.argmax(dim=1)
+    writer.add_figure("test/confusion matrix", confusion_figure(kept.labels, predicted, names))
+    curves = precision_recall_figure(kept.probabilities, kept.labels, names)
+    writer.add_figure("test/precision and recall", curves)
+    show_mistakes(writer, run)
+    show_validation(writer, run)
+    for logger in run.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(compared_settings(run), compared_metrics(run))
+    writer.close()
+
+
+def show_mistakes(writer: SummaryWriter, run: FinishedRun) -> None:
+    """Write the most confident mistakes on test pictures, with heat maps where the network has them."""
+    kept, data = run.predictions, run.data
+    places = confident_mistakes(kept.probabilities.float().numpy(), kept.labels.numpy())
+    if not places:
+        return
+    assert data.preprocessing is not None
+    tested = data.pictures("test", augmented=False)
+    seen = denormalised(torch.stack([tested[place, None][0] for place in places]), data.preprocessing)
+    heat = heat_maps(run, places)
+    pictures, titles = [], []
+    for number, place in enumerate(places):
+        shares = kept.probabilities[place]
+        label, other = (data.class_names[int(n)] for n in (kept.labels[place], shares.argmax()))
+        pictures.append(seen[number])
+        titles.append(f"is {label}\ncalled {other} {float(shares.max()):.0%}")
+        if heat is not None:
+            pictures.append(heat[number])
+            titles.append("where it looked\n")
+    wrong = [title.startswith("is ") for title in titles]
+    writer.add_figure("test/most confident mistakes", picture_grid(torch.stack(pictures), titles, wrong))
+
+
+def heat_maps(run: FinishedRun, places: list[int]) -> Tensor | None:
+    """Return Grad-CAM overlays `[N, 3, H, W]`, 0 to 1, of test pictures; None where there can be none."""
+    paths = [run.data.root / run.data.samples["test"][place].path for place in places]
+    try:
+        found = [one.overlay for one in explain(load_classifier(run.checkpoint), iter(paths))]
+    except UserError:
+        return None  # grad-cam is not installed, or the network has no feature maps.
+    arrays = [np.asarray(overlay) for overlay in found if overlay is not None]
+    if len(arrays) < len(places):
+        return None
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+@torch.inference_mode()
+def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
+    """Write validation pictures with their predictions, and their features for the projector."""
+    data, module = run.data, run.module
+    dataset = data.pictures("val", augmented=False)
+    places = chosen(len(dataset), MOST_EMBEDDED, data.seed)
+    assert data.preprocessing is not None
+    seen = torch.stack([dataset[place, None][0] for place in places])
+    stored = data.features.get("val")
+    if isinstance(stored, FeatureDataset):
+        features = stored.__getitems__([(place, None) for place in places])[0]
+    else:
+        device = next(module.parameters()).device
+        backbone = module.classifier.backbone.eval()
+        batches = seen.split(data.batch_size)
+        features = torch.cat([backbone(batch.to(device)).float().cpu() for batch in batches])
+    head = module.classifier.head.eval()
+    shares = head(features.to(next(head.parameters()).device)).float().softmax(dim=1).cpu()
+    labels = torch.tensor([dataset.labels[place] for place in places])
+    names, predicted = data.class_names, shares.argmax(dim=1)
+    pictures = denormalised(seen, data.preprocessing)
+    titles = [
+        f"is {names[int(label)]}\ncalled {names[int(guess)]} {float(share):.0%}"
+        for label, guess, share in zip(labels, predicted, shares.max(dim=1).values, strict=True)
+    ][:SHOWN]
+    wrong = (labels != predicted).tolist()[:SHOWN]
+    writer.add_figure("pictures/validation, with predictions", picture_grid(pictures[:SHOWN], titles, wrong))
+    samples = data.samples["val"]
+    rows = [
+        [names[int(label)], names[int(guess)], samples[place].path]
+        for place, label, guess in zip(places, labels, predicted, strict=True)
+    ]
+    small = F.interpolate(pictures, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
+    header = ["label", "predicted", "path"]
+    writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
+
+
+def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
+    """Return the settings by which runs differ, for the table of all runs."""
+    config, data = run.config, run.data
+    assert data.preprocessing is not None
+    return {
+        "model": run.module.classifier.backbone.name,
+        "freeze": str(config.freeze).lower(),
+        "schedule": config.finetuning.schedule._target_.rpartition(".")[2],
+        "optimizer": config.optimizer._target_.rpartition(".")[2],
+        "learning rate": run.module.rates[0],
+        "weight decay": float(config.optimizer.get("weight_decay", 0.0)),
+        "batch size": data.batch_size,
+        "epochs": run.metrics["epoch"],
+        "image size": data.preprocessing.crop[0],
+        "augmented": str(data.augmentation.varies).lower(),
+        "seed": config.seed,
+    }
+
+
+def compared_metrics(run: FinishedRun) -> dict[str, float]:
+    """Return what came out, under names of their own: a metric's curve would have a point too many."""
+    names = [name for name in run.metrics if name.startswith(("test/", "val/")) and "ece" not in name]
+    return {f"final/{name.replace('/', ' ')}": run.metrics[name] for name in names}
