@@ -43,6 +43,7 @@ def write_run_report(file: Path, run: FinishedRun) -> None:
         **parts_of_test(tested),
         "training": training_parts(run),
         "curves": curves(history, int(metrics["best_epoch"])),
+        "first_epoch": min((epoch for values in history.values() for epoch in values), default=1),
         "provenance": {
             "seed": run.config.seed,
             "device": " ".join(machine_summary(run.trainer).split()[1:]),
