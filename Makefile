@@ -1,9 +1,10 @@
 # Set up, train, test. ARGS="model=resnet18 freeze=true" passes settings to train.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint clean
+.PHONY: help setup train test test-browser lint benchmark clean
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .peers
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -23,12 +24,22 @@ train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings
 	$(BIN)/python train.py $(ARGS)
 
 test: setup lint ## run lint, format, type checks and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser
+
+test-browser: setup ## open TensorBoard on a run in headless Chromium (installs it with apt-get where it is missing)
+	command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -qq -y chromium chromium-driver)
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	$(BIN)/python -m pytest tests/browser
 
 lint: setup ## check style, format and types without changing anything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+benchmark: ## measure Graft against other ways, an hour or more; ARGS="sections=steps", BENCHMARK_DATA=FOLDER
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" autotimm
+	$(PEERS)/bin/python scripts/benchmark.py $(if $(BENCHMARK_DATA),pictures=$(BENCHMARK_DATA)) $(ARGS)
 
 clean: ## remove the environment and caches; data and logs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

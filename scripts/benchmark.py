@@ -1,12 +1,7 @@
 """Measure Graft against other ways to do the same, and write docs/benchmarks.md.
 
-With all peers, in an environment of its own:
-
-    python -m venv .peers
-    .peers/bin/pip install -e ".[elpv,export]" fastai autotimm
-    .peers/bin/python scripts/benchmark.py
-
-Each section is kept in logs/benchmark; the page is made of those that are there.
+`make benchmark` does so with AutoTimm, in an environment of its own. Each section is kept in logs/benchmark;
+the page is made of those that are there.
 """
 
 import sys
@@ -14,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import frozen, growth, loading, startup, steps
+from benchmarks import frozen, growth, loading, prediction, startup, steps
 from benchmarks.measuring import machine
 from benchmarks.pictures import split_folder
 
@@ -28,6 +23,7 @@ SECTIONS = {
     "loading": "Loading pictures",
     "growth": "More pictures",
     "startup": "Start-up",
+    "prediction": "Prediction",
 }
 
 
@@ -65,6 +61,8 @@ def main(settings: dict[str, Any]) -> int:
             found = loading.measure(WORK, repetitions)
         elif name == "growth":
             found = growth.measure(WORK)
+        elif name == "prediction":
+            found = prediction.measure(split_folder(settings["pictures"], WORK), WORK)
         else:
             found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()

@@ -124,3 +124,36 @@ def command_environment(tmp_path: Path) -> dict[str, str]:
         "TORCH_HOME": str(tmp_path / "torch"),
         "OMP_NUM_THREADS": "1",
     }
+
+
+def run_checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    """Return a checkpoint in a run's folder."""
+    found: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return found
+
+
+def assert_equal(a: Any, b: Any, path: str = "") -> None:
+    """Assert that two nests of containers, tensors and numbers are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), path
+        for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{path}[{number}]")
+    else:
+        assert a == b, path
+
+
+STATE = (
+    "state_dict",
+    "raw_state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "epoch",
+    "global_step",
+    "callbacks",
+)

@@ -1,10 +1,9 @@
-"""A run from the settings on: seeds, resuming, and what its checkpoints hold."""
+"""A run from the settings on: seeds, early ends, and what its checkpoints hold."""
 
 import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,41 +15,8 @@ from graft.checkpoints import load_classifier
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform
 from graft.errors import UserError
-from graft.resuming import find_resumption, settings_that_matter
 from graft.training import class_weights, train
-from tests.conftest import MakeConfig
-
-
-def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    return found
-
-
-def assert_equal(a: Any, b: Any, path: str = "") -> None:
-    """Assert that two nests of containers, tensors and numbers are equal to the last bit."""
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_equal(a[key], b[key], f"{path}.{key}")
-    elif isinstance(a, list | tuple):
-        assert len(a) == len(b), path
-        for number, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{path}[{number}]")
-    else:
-        assert a == b, path
-
-
-STATE = (
-    "state_dict",
-    "raw_state_dict",
-    "optimizer_states",
-    "lr_schedulers",
-    "epoch",
-    "global_step",
-    "callbacks",
-)
+from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
 
 
 def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
@@ -61,66 +27,10 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
     second = train(make_config(*settings, "data.num_workers=2", run="b"))
     other = train(make_config(*settings, "seed=1", run="c"))
     for key in STATE:
-        assert_equal(checkpoint(tmp_path / "a").get(key), checkpoint(tmp_path / "b").get(key), key)
+        assert_equal(run_checkpoint(tmp_path / "a").get(key), run_checkpoint(tmp_path / "b").get(key), key)
     del first["seconds"], second["seconds"]
     assert first == second
     assert first["test/loss"] != other["test/loss"]
-
-
-@pytest.mark.parametrize(
-    ("schedule", "workers"),
-    [
-        ("freeze=2", 0),
-        ("freeze=2", 2),
-        ("finetuning=lp_ft finetuning.schedule.probe_epochs=2 scheduler=one_cycle", 2),
-        ("freeze=2 callbacks=ema loss.l2_sp=0.1 loss.mixup=0.4 loss.cutmix=1.0 data.balanced=true", 0),
-        ("freeze=2 scheduler=plateau scheduler.patience=0 optimizer.lr=0.5", 0),
-        ("finetuning=select finetuning.train=[*bn1.*,head] finetuning.norm=train", 0),
-    ],
-)
-def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
-    make_config: MakeConfig, tmp_path: Path, schedule: str, workers: int
-) -> None:
-    settings = [
-        *schedule.split(),
-        "trainer.max_epochs=4",
-        "augmentation=standard",
-        "+model.options.drop_rate=0.3",
-        "+model.options.drop_path_rate=0.2",
-        f"data.num_workers={workers}",
-    ]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
-    expected = checkpoint(tmp_path / "whole")
-    for epoch in (1, 2, 3):
-        resumed_from = tmp_path / "whole" / "checkpoints" / f"epoch{epoch}.ckpt"
-        metrics = train(make_config(*settings, f"resume={resumed_from}", run=f"from{epoch}"))
-        for key in STATE:
-            found = checkpoint(tmp_path / f"from{epoch}").get(key)
-            assert_equal(found, expected.get(key), f"from{epoch} {key}")
-        assert metrics | {"seconds": 0} == whole | {"seconds": 0}
-
-
-def test_resuming_with_another_setting_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("trainer.max_epochs=1"))
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    with pytest.raises(UserError, match=r"made with optimizer\.lr=0\.003, this run has optimizer\.lr=0\.1"):
-        train(make_config(f"resume={last}", "optimizer.lr=0.1", run="other"))
-
-
-def test_a_damaged_last_checkpoint_falls_back_to_the_best_and_says_so(
-    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = tmp_path / "logs" / "train" / "runs" / "first"
-    train(make_config("trainer.max_epochs=2", f"paths.run={run}"))
-    last = run / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:1000])
-    metrics = train(make_config("resume=last", run="second"))
-    assert "Going on from" in caplog.text
-    assert metrics["epoch"] == 2
 
 
 def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, pictures: Path) -> None:
@@ -171,51 +81,6 @@ def test_a_diverged_run_ends_with_a_line_and_never_becomes_the_best(
     assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
 
 
-def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("trainer.max_epochs=1"))
-    rows = (tmp_path / "run" / "splits.csv").read_text()
-    swapped = rows.replace(",train", ",X").replace(",test", ",train").replace(",X", ",test")
-    (tmp_path / "swapped.csv").write_text(swapped)
-    last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
-    with pytest.raises(UserError, match=r"other pictures, classes or splits; write data\.splits="):
-        train(make_config(last, f"data.splits={tmp_path}/swapped.csv", run="other"))
-    again = train(
-        make_config(last, f"data.splits={tmp_path}/run/splits.csv", "trainer.max_epochs=1", run="same")
-    )
-    assert again["epoch"] == 1
-
-
-@pytest.mark.parametrize(
-    "setting", ["accumulate_grad_batches=2", "gradient_clip_val=0.5", "precision=64", "max_steps=3"]
-)
-def test_resuming_with_another_optimization_is_refused(
-    make_config: MakeConfig, tmp_path: Path, setting: str
-) -> None:
-    checkpoint_of(make_config, tmp_path)
-    last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
-    with pytest.raises(UserError, match=rf"this run has trainer\.{setting}"):
-        find_resumption(make_config(last, f"trainer.{setting}", run="other"))
-
-
-def test_more_epochs_than_before_are_allowed_with_a_warning(
-    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    checkpoint_of(make_config, tmp_path)
-    assert find_resumption(
-        make_config(f"resume={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=9")
-    )
-    assert "trainer.max_epochs was 2 and is 9" in caplog.text
-
-
-def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> None:
-    """Write a checkpoint that knows its settings, without a run."""
-    settings = settings_that_matter(make_config())
-    position = {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False}
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    contents = {"epoch": 0, "graft": {"settings": settings, "position": position, "pictures": ""}}
-    torch.save(contents, tmp_path / "run" / "checkpoints" / "last.ckpt")
-
-
 def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -225,59 +90,9 @@ def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
     assert only_head["parameters/trainable"] < only_head["parameters/total"]
     assert only_head["epoch"] == 1
     train(make_config(*settings, "trainer.max_steps=10", "scheduler.warmup=0", run="both"))
-    schedule = checkpoint(tmp_path / "both")["lr_schedulers"][0]
+    schedule = run_checkpoint(tmp_path / "both")["lr_schedulers"][0]
     assert schedule["last_epoch"] == 6
     assert max(schedule["_last_lr"]) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    settings = ["finetuning=lp_ft", "finetuning.schedule.probe_epochs=4", "trainer.max_epochs=5"]
-    settings += ["finetuning.schedule.patience=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=none"]
-    settings += ["augmentation=none"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
-    assert whole["epoch"] < 5
-    first = checkpoint(tmp_path / "whole", "epoch1")
-    resumed_from = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
-    assert not first["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
-    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
-    with (tmp_path / "whole" / "csv" / "metrics.csv").open() as file:
-        phases = [float(row["phase"]) for row in csv.DictReader(file) if row.get("phase")]
-    assert phases == [1.0] * (len(phases) - 1) + [2.0]
-
-
-def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    settings = ["freeze=3", "trainer.max_epochs=5", "callbacks=early_stopping", "optimizer.lr=1e-9"]
-    settings += ["callbacks.early_stopping.patience=1"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
-    resumed_from = tmp_path / "whole" / "checkpoints" / "epoch2.ckpt"
-    assert checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
-    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
-
-
-def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    first = train(make_config("trainer.max_epochs=2", "freeze=1"))
-    again = train(
-        make_config(
-            "trainer.max_epochs=2", "freeze=1", f"resume={tmp_path}/run/checkpoints/last.ckpt", run="b"
-        )
-    )
-    assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
@@ -293,8 +108,8 @@ def test_a_compiled_network_trains_the_same_through_a_phase_change(
     ]
     compiled = train(make_config(*settings, *keep, "compile=true", run="compiled"))
     assert compiled["test/loss"] == pytest.approx(eager["test/loss"], rel=1e-3)
-    expected, found = (checkpoint(tmp_path / run)["state_dict"] for run in ("eager", "compiled"))
-    before = checkpoint(tmp_path / "compiled", "epoch1")["state_dict"]
+    expected, found = (run_checkpoint(tmp_path / run)["state_dict"] for run in ("eager", "compiled"))
+    before = run_checkpoint(tmp_path / "compiled", "epoch1")["state_dict"]
     for name, value in expected.items():
         assert torch.allclose(found[name].float(), value.float(), atol=1e-4), name
         if name.endswith("weight"):
@@ -307,7 +122,7 @@ def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
 ) -> None:
     settings = ("trainer.max_epochs=4", f"trainer.max_steps={steps}", "scheduler=bit_hyperrule")
     train(make_config(*settings, "freeze=2", "optimizer.lr=0.1"))
-    last = checkpoint(tmp_path / "run")
+    last = run_checkpoint(tmp_path / "run")
     assert last["global_step"] == steps
     with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
         validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
@@ -355,7 +170,7 @@ def test_an_average_of_the_weights_is_what_is_validated_tested_and_saved(
 ) -> None:
     settings = ("freeze=false", "optimizer.lr=0.05", "callbacks=ema", "callbacks.ema.decay=0.9")
     metrics = train(make_config(*settings))
-    saved = checkpoint(tmp_path / "run", "best")
+    saved = run_checkpoint(tmp_path / "run", "best")
     averaged, raw = saved["state_dict"], saved["raw_state_dict"]
     assert any(not torch.equal(averaged[name], raw[name]) for name in averaged)
     config = make_config(*settings, run="again")
@@ -373,8 +188,8 @@ def test_frozen_weights_stay_bit_identical_under_an_average(make_config: MakeCon
     config = make_config("callbacks=ema", "callbacks.ema.decay=0.9")
     torch.manual_seed(config.seed)
     train(config)
-    first, last = (checkpoint(tmp_path / "run", name)["state_dict"] for name in ("best", "last"))
-    raw = checkpoint(tmp_path / "run")["raw_state_dict"]
+    first, last = (run_checkpoint(tmp_path / "run", name)["state_dict"] for name in ("best", "last"))
+    raw = run_checkpoint(tmp_path / "run")["raw_state_dict"]
     for name in first:
         if "backbone" in name:
             assert torch.equal(first[name], last[name]), name

@@ -1,4 +1,4 @@
-"""Loading JPEG folders of three sizes: torchvision's ImageFolder and Graft, with and without data.cache."""
+"""Loading JPEG folders of three sizes: torchvision's ImageFolder and Graft."""
 
 import statistics
 from pathlib import Path
@@ -8,12 +8,7 @@ from benchmarks.pictures import generated
 
 SIZES = {"0.2": (512, 384), "2": (1632, 1224), "12": (4000, 3000)}  # megapixels
 COUNT = 200
-WAYS = {
-    "ImageFolder": "torchvision",
-    "Graft": "none",
-    "Graft, data.cache=ram": "ram",
-    "Graft, data.cache=disk": "disk",
-}
+WAYS = {"ImageFolder": "torchvision", "Graft": "graft"}
 
 
 def measure(work: Path, repetitions: int) -> str:

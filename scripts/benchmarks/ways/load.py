@@ -18,7 +18,7 @@ AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the 
 
 
 def main(way: str, root: Path, cache: str) -> None:
-    """Print the pictures a second of a way: `torchvision`, or the value of data.cache."""
+    """Print the pictures a second of a way, `torchvision` or `graft`."""
     preprocessing = build_backbone("packaged", "efficientnet_lite0").preprocessing
     loader: DataLoader
     if way == "torchvision":
@@ -35,7 +35,6 @@ def main(way: str, root: Path, cache: str) -> None:
             num_workers=1,
             augmentation=AUGMENTATION,
             cache_dir=cache,
-            cache=way,
         )
         data.use_preprocessing(preprocessing)
         loader = data.train_dataloader()

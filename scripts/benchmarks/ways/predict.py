@@ -1,0 +1,52 @@
+"""Times a checkpoint, the checkpoint compiled, and its exported files, in turn, in one process."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from graft.checkpoints import load_classifier
+from graft.data.transforms import normalisation
+from graft.evaluation import evaluate, labelled_pictures
+from graft.export import PICTURES, speeds
+from graft.inference import Model
+from graft.memory import keep_freed_memory
+from graft.runtimes import load_model
+
+
+def compiled(checkpoint: Path) -> Callable[[Tensor], Tensor]:
+    """Return the checkpoint's network, compiled."""
+    loaded = load_classifier(checkpoint)
+    network: Callable[[Tensor], Tensor] = torch.compile(loaded.classifier.eval())
+    normalise = normalisation(loaded.preprocessing)
+    return lambda pictures: network(normalise(pictures))
+
+
+def main(checkpoint: Path, exported: Path, root: Path) -> None:
+    """Print the speed and the validation accuracy of every way."""
+    warnings.simplefilter("ignore")
+    keep_freed_memory()
+    eager = load_model(checkpoint)
+    models: dict[str, Model] = {
+        "checkpoint": eager,
+        "checkpoint, compiled": replace(eager, network=compiled(checkpoint)),
+        "ONNX Runtime": load_model(exported / "best.onnx"),
+        "OpenVINO": load_model(exported / "best.xml"),
+        "ONNX Runtime, int8": load_model(exported / "best-int8.onnx"),
+    }
+    samples = labelled_pictures(root, "val", None)
+    accuracies = {
+        name: evaluate(model, root, samples, PICTURES).metrics["accuracy"] for name, model in models.items()
+    }
+    batch = torch.zeros(PICTURES, 3, *eager.preprocessing.crop, dtype=torch.uint8)
+    found = dict(zip(models, speeds([model.network for model in models.values()], batch), strict=True))
+    sys.stdout.write(json.dumps({"speeds": found, "accuracies": accuracies}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
