@@ -16,10 +16,11 @@ from torchmetrics import MeanMetric, MetricCollection
 from graft.checkpoints import DESCRIPTION
 from graft.classifier import Classifier
 from graft.errors import UserError
-from graft.finetuning import Phase, apply_phase, hold_frozen
+from graft.finetuning import HEAD, Phase, apply_phase, hold_frozen
 from graft.metrics import classification_metrics
 from graft.optim import parameter_groups
 from graft.regularisation import StartingPoint, batch_mixing
+from graft.tail import Tail
 
 Batch = tuple[Tensor, Tensor]
 NEVER = 10**9  # epochs between two steps
@@ -67,9 +68,11 @@ class TransferModule(L.LightningModule):
         self.start = StartingPoint(classifier.backbone, l2_sp) if l2_sp else None
         self.mix = batch_mixing(num_classes, mixup, cutmix)
         self.is_compiled = compiled
+        self.train_forward: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
         self.train_forward = classifier.forward_with_auxiliary
         self.phase: Phase | None = None
-        self.from_features = False  # whether batches hold the frozen backbone's outputs instead of pictures
+        # What runs where batches hold stored features or activations; None where they hold pictures.
+        self.tail: Tail | None = None
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
         self.position: dict[str, int] = {}
@@ -80,13 +83,18 @@ class TransferModule(L.LightningModule):
         self.test_metrics = metrics.clone(prefix="test/")
         self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
 
-    def begin(self, phase: Phase, from_features: bool = False) -> None:
-        """Let exactly the phase's stages learn, from pictures or from what the backbone makes of them."""
+    def begin(self, phase: Phase) -> None:
+        """Let exactly the phase's stages learn, from pictures."""
         self.phase = phase
-        self.from_features = from_features
         apply_phase(self.classifier, phase, self.norm)
-        self.train_forward = self.classifier.forward_with_auxiliary
-        if self.is_compiled:
+        self.enter_at(None)
+
+    def enter_at(self, tail: Tail | None) -> None:
+        """Take batches of the rows that the tail goes on from, or with None of pictures."""
+        self.tail = tail
+        self.train_forward = (tail or self.classifier).forward_with_auxiliary
+        is_head = self.phase is not None and self.phase.learns == (HEAD,)
+        if self.is_compiled and not (tail and is_head):
             # The graph of the phase before has no gradients for what begins to learn (pytorch#139476).
             torch.compiler.reset()
             self.train_forward = torch.compile(self.train_forward)
@@ -104,8 +112,8 @@ class TransferModule(L.LightningModule):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`, or of their features."""
-        logits: Tensor = self.classifier.head(inputs) if self.from_features else self.classifier(inputs)
+        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`, or of the tail's rows."""
+        logits: Tensor = (self.tail or self.classifier)(inputs)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -129,7 +137,7 @@ class TransferModule(L.LightningModule):
         """Return what is minimised, cross-entropy and what is added to it, and the logits `[B, classes]`."""
         inputs, labels = batch
         inputs, targets = self.mix(inputs, labels) if self.mix else (inputs, labels)
-        logits, auxiliary = (self(inputs), []) if self.from_features else self.train_forward(inputs)
+        logits, auxiliary = self.train_forward(inputs)
         logits = logits.float()
         loss = self._loss(logits, targets)
         for early in auxiliary:

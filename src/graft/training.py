@@ -97,7 +97,8 @@ def run(config: DictConfig) -> dict[str, float]:
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
 
-    module.from_features = "test" in data.features
+    if "test" not in data.features:
+        module.enter_at(None)
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},
@@ -185,18 +186,19 @@ def fit_phases(
 ) -> None:
     """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
 
-    While the backbone is frozen, it runs once, and the head learns from what it made of the pictures. The
-    first phase may begin with a search for its learning rate. A resumed run begins in its checkpoint's
-    phase; Lightning restores the rest.
+    What comes before the first part that learns runs once, where that can be and pays, and the rest learns
+    from what it made of the pictures. The first phase may begin with a search for its learning rate. A
+    resumed run begins in its checkpoint's phase; Lightning restores the rest.
     """
     first = resumption.phase if resumption else 0
     for number, phase in enumerate(phases[first:], start=first):
         resumed = resumption if number == first else None
         # After another phase, the backbone that is tested is not the one that the features are of.
         splits = SPLITS if number == len(phases) - 1 else ("train", "val")
-        served = cache.serves(phase, module, trainer)
-        data.features = cache.features(module, data, trainer, phase, splits) if served else {}
-        module.begin(phase, from_features=bool(data.features))
+        module.begin(phase)
+        served = cache.serves(module, trainer)
+        data.features, tail = cache.features(module, data, trainer, phase, splits) if served else ({}, None)
+        module.enter_at(tail)
         if phase.is_solved and resumed is None:
             solve(module, data)
         announce(phase_summary(phase, number + 1, len(phases), module), trainer)

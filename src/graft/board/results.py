@@ -15,6 +15,7 @@ from graft.features import FeatureDataset
 from graft.figures.confusion import confusion_figure
 from graft.figures.picture_grid import picture_grid
 from graft.figures.precision_recall import precision_recall_figure
+from graft.finetuning import HEAD
 from graft.report.pictures import confident_mistakes
 from graft.results import FinishedRun
 
@@ -85,7 +86,8 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     assert data.preprocessing is not None
     seen = torch.stack([dataset[place, None][0] for place in places])
     stored = data.features.get("val")
-    if isinstance(stored, FeatureDataset):
+    is_of_head = module.phase is not None and module.phase.learns == (HEAD,)
+    if is_of_head and isinstance(stored, FeatureDataset):
         features = stored.__getitems__([(place, None) for place in places])[0]
     else:
         device = next(module.parameters()).device

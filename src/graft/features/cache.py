@@ -1,4 +1,8 @@
-"""Lets the head learn from stored features while the backbone is frozen, instead of from pictures.
+"""Lets what learns do so from what the frozen parts before it make of the pictures, which is stored.
+
+Where only the head learns, that is the features of the whole backbone; where the last parts of the backbone
+learn too, the activations at the boundary (`graft.features.boundary`), if storing them saves enough time
+(`graft.features.estimate`).
 
 The folder of all features has one folder a recipe (network, weights, preprocessing, ...), which holds rows
 under keys made of the pictures' own bytes. So another run, seed or optimizer, every job of a sweep and a data
@@ -15,20 +19,24 @@ import lightning as L
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from graft.backbones import stages
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
+from graft.features.boundary import Cut, find_cut, leading_parts, learns
 from graft.features.dataset import FeatureDataset
+from graft.features.estimate import estimate, operations_of
 from graft.features.extraction import extract_missing
 from graft.features.folders import RECIPE, evict, lock_of
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.features.views import Views
-from graft.finetuning import HEAD, Phase
+from graft.finetuning import Phase
 from graft.module import TransferModule
+from graft.tail import Tail
 
 log = logging.getLogger(__name__)
 
@@ -62,27 +70,27 @@ class FeatureCache:
         if self.limit_gb <= 0:
             raise UserError(f"features.limit_gb={self.limit_gb}: it is above 0.")
 
-    def serves(self, phase: Phase, module: TransferModule, trainer: L.Trainer) -> bool:
-        """Return whether the head can learn from features in this phase, and may.
+    def serves(self, module: TransferModule, trainer: L.Trainer) -> bool:
+        """Return whether what the module's phase lets learn could do so from stored rows, and may.
 
         Raises UserError where `cache=true` asks for what cannot be.
         """
-        if self.cache is False or self.views == 0:
+        if self.cache is False or self.views == 0 or not has_frozen_stage(module):
             return False
-        reason = ""
-        if phase.learns != (HEAD,):
-            return False
+        backbone = module.classifier.backbone
         if module.mix is not None:
-            reason = "loss.mixup and loss.cutmix mix pictures"
-        elif trainer.precision not in PRECISIONS:
-            reason = f"trainer.precision={trainer.precision} is none of {', '.join(PRECISIONS)}"
-        elif {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
-            reason = "only a part of the batches is asked for"
-        if reason and self.cache is True:
-            raise UserError(f"features.cache=true, but {reason}; write features.cache=auto.")
-        if reason:
-            log.info("features   are not stored: %s", reason)
-        return not reason
+            return self._may_go_on("loss.mixup and loss.cutmix mix pictures")
+        if trainer.precision not in PRECISIONS:
+            return self._may_go_on(
+                f"trainer.precision={trainer.precision} is none of {', '.join(PRECISIONS)}"
+            )
+        if {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
+            return self._may_go_on("only a part of the batches is asked for")
+        if learns(backbone) and not any(leading_parts(backbone)):
+            return self._may_go_on("the network learns from its first part on")
+        if learns(backbone) and backbone.auxiliary:
+            return self._may_go_on(f"{backbone.name} has auxiliary classifiers, which learn from its middle")
+        return True
 
     def features(
         self,
@@ -91,58 +99,100 @@ class FeatureCache:
         trainer: L.Trainer,
         phase: Phase,
         splits: Sequence[str],
-    ) -> dict[str, FeatureDataset]:
-        """Return the features of the splits; the backbone runs over what is not stored yet.
+    ) -> tuple[dict[str, FeatureDataset], Tail | None]:
+        """Return the rows of the splits and what goes on from them; what is not stored yet is computed.
 
-        Empty where they would take more room than `limit_gb`. Raises UserError where `cache=true` and they
-        would, or where the folder cannot be used.
+        Without rows and None where the network cannot be cut where learning begins, where they would take
+        more room than `limit_gb`, or where they save no time. Raises UserError where `cache=true` and one of
+        the first two holds, or where the folder cannot be used.
         """
         assert data.preprocessing is not None
         device = trainer.strategy.root_device
         backbone = module.classifier.backbone.to(device).eval()
-        made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
-        fast: nn.Module = backbone
+        pictures = noise(data.preprocessing.crop).to(device)
+        cut = find_cut(module.classifier, pictures)
+        if cut is None:
+            self._may_go_on(f"{backbone.name} cannot be cut where learning begins")
+            return {}, None
+        fast = cut.front
 
         @torch.inference_mode()
-        def extract(pictures: Tensor) -> Tensor:
+        def activations(pictures: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                features: Tensor = fast(pictures.to(device, memory_format=torch.channels_last))
-            return features.float()
+                found: Tensor = fast(pictures.to(device, memory_format=torch.channels_last))
+            return found.float()
 
-        views = self.views_of(data, phase, splits)
+        views = self.views_of(data, phase, splits, learns(backbone))
+        shape = activations(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1:]
+        if not self._are_worth_storing(cut, views, phase.epochs, shape.numel(), pictures):
+            return {}, None
+        made_by = recipe(backbone, cut, data.preprocessing, self.dtype, str(trainer.precision), device)
         keys = np.concatenate([view.keys for view in views.values()])
-        width = extract(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1]
-        size = len(keys) * width * np.dtype(self.dtype).itemsize / 1e9
-        if size > self.limit_gb:
-            reason = f"they would take {size:.1f} GB, and features.limit_gb={self.limit_gb}"
-            if self.cache is True:
-                raise UserError(f"features.cache=true, but {reason}; raise it, or write features.cache=auto.")
-            log.info("features   are not stored: %s", reason)
-            return {}
         folder = Path(self.dir).expanduser() / recipe_digest(made_by)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / RECIPE).write_text(json.dumps(made_by, indent=2) + "\n")
-            store = FeatureStore(folder, width, self.dtype)
+            store = FeatureStore(folder, shape.numel(), self.dtype)
             evict(folder, round(self.limit_gb * 1e9))
             # Whoever comes second waits, and then finds all that the first has computed.
             with FileLock(lock_of(folder)):
                 store.refresh()
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
                 if (store.locate(keys)[:, 0] < 0).any():
-                    fast = folded(backbone, noise(data.preprocessing.crop).to(device))
-                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers)
+                    fast = folded(cut.front, pictures)
+                extract_missing(
+                    store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers
+                )
         except OSError as error:
             raise UserError(
                 f"features.dir={self.dir} cannot be used ({error.strerror or error}); "
                 "choose another, or write features.cache=false."
             ) from error
-        return {split: FeatureDataset(store, of_split) for split, of_split in views.items()}
+        rows = {split: FeatureDataset(store, of_split) for split, of_split in views.items()}
+        return rows, cut.tail(module.classifier, shape)
 
-    def views_of(self, data: ImageFolderDataModule, phase: Phase, splits: Sequence[str]) -> dict[str, Views]:
+    def views_of(
+        self, data: ImageFolderDataModule, phase: Phase, splits: Sequence[str], backbone_learns: bool
+    ) -> dict[str, Views]:
         """Return the views of the splits: several of a training picture, one of the others."""
-        count = self.views if isinstance(self.views, int) else default_views(data, phase)
-        return {split: Views(data, split, count if split == "train" else 1) for split in splits}
+        is_set = isinstance(self.views, int)
+        count = self.views if is_set else default_views(data, phase, backbone_learns)
+        return {split: Views(data, split, int(count) if split == "train" else 1) for split in splits}
+
+    def _are_worth_storing(
+        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, pictures: Tensor
+    ) -> bool:
+        """Return whether the rows fit into `limit_gb`, and those of a cut network save time or have to be."""
+        row = width * np.dtype(self.dtype).itemsize
+        size = sum(map(len, views.values())) * row / 1e9
+        if size > self.limit_gb:
+            reason = f"they would take {size:.1f} GB, and features.limit_gb={self.limit_gb}"
+            return self._may_go_on(reason, "raise it, or write features.cache=auto")
+        if cut.before is None:
+            return True
+        found = estimate(views, epochs, row, operations_of(cut.front, pictures[:1]), pictures.device)
+        is_stored = found.pays or self.cache is True
+        log.info(
+            "features   up to %s are %sstored: %s",
+            cut.before.removeprefix("network."),
+            "" if is_stored else "not ",
+            found,
+        )
+        return is_stored
+
+    def _may_go_on(self, reason: str, advice: str = "write features.cache=auto") -> bool:
+        """Say why pictures are used and return False; UserError where that was excluded."""
+        if self.cache is True:
+            raise UserError(f"features.cache=true, but {reason}; {advice}.")
+        log.info("features   are not stored: %s", reason)
+        return False
+
+
+def has_frozen_stage(module: TransferModule) -> bool:
+    """Return whether nothing learns of at least one stage of the backbone."""
+    backbone = module.classifier.backbone
+    learning = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    return any(learning.isdisjoint(stage.parameters) for stage in stages(backbone))
 
 
 def noise(crop: tuple[int, int]) -> Tensor:
@@ -151,11 +201,14 @@ def noise(crop: tuple[int, int]) -> Tensor:
     return torch.randn(2, 3, *crop, generator=chance).contiguous(memory_format=torch.channels_last)
 
 
-def default_views(data: ImageFolderDataModule, phase: Phase) -> int:
-    """Return how many views of each training picture are stored: the fewer pictures, the more."""
+def default_views(data: ImageFolderDataModule, phase: Phase, backbone_learns: bool) -> int:
+    """Return how many views of each training picture are stored: the fewer pictures, the more.
+
+    What learns within the backbone has enough parameters to need as much augmentation as there may be.
+    """
     if not data.augmentation.varies:
         return 1
-    enough = round(ENOUGH_VIEWS / len(data.samples["train"]))
+    enough = MOST_VIEWS if backbone_learns else round(ENOUGH_VIEWS / len(data.samples["train"]))
     views = min(max(enough, 1), MOST_VIEWS, phase.epochs)
     log.info("features   %d views of each training picture, all but one augmented (features.views)", views)
     return views
