@@ -126,6 +126,11 @@ class FeatureCache:
         shape = activations(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1:]
         if not self._are_worth_storing(cut, views, phase.epochs, shape.numel(), pictures):
             return {}, None
+        if self.views == "auto" and data.augmentation.varies:
+            count = views["train"].count
+            log.info(
+                "features   %d views of each training picture, all but one augmented (features.views)", count
+            )
         made_by = recipe(backbone, cut, data.preprocessing, self.dtype, str(trainer.precision), device)
         keys = np.concatenate([view.keys for view in views.values()])
         folder = Path(self.dir).expanduser() / recipe_digest(made_by)
@@ -209,6 +214,4 @@ def default_views(data: ImageFolderDataModule, phase: Phase, backbone_learns: bo
     if not data.augmentation.varies:
         return 1
     enough = MOST_VIEWS if backbone_learns else round(ENOUGH_VIEWS / len(data.samples["train"]))
-    views = min(max(enough, 1), MOST_VIEWS, phase.epochs)
-    log.info("features   %d views of each training picture, all but one augmented (features.views)", views)
-    return views
+    return min(max(enough, 1), MOST_VIEWS, phase.epochs)
