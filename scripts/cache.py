@@ -27,11 +27,12 @@ def main(settings: dict[str, Any]) -> int:
         recipe = folder.recipe
         height, width = recipe["preprocessing"]["crop"]
         days = (time.time() - folder.last_used) / 86400
+        part = f" up to {recipe['before'].removeprefix('network.')}" if "before" in recipe else ""
         kept = ""
         if settings["action"] == "clear":
             kept = "  removed" if remove(folder) else "  in use, kept"
         sys.stdout.write(
-            f"{folder.size / 1e6:9.1f} MB  used {days:4.0f} days ago  {recipe['network']['name']} "
+            f"{folder.size / 1e6:9.1f} MB  used {days:4.0f} days ago  {recipe['network']['name']}{part} "
             f"({recipe['weights']}), {height}x{width} pixels, {recipe['dtype']}  {folder.path.name}{kept}\n"
         )
     total = sum(folder.size for folder in folders)

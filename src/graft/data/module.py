@@ -78,7 +78,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.balanced = balanced
         self.preprocessing: Preprocessing | None = None
         self.first_epoch = 0  # of a resumed run, the one it goes on with
-        # What a frozen backbone makes of each split; the loaders give these instead of pictures.
+        # What a network's frozen front makes of each split; the loaders give these instead of pictures.
         self.features: Mapping[str, Dataset[Batch]] = {}
 
         found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)

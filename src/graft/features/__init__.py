@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of the pictures, computed once and kept: see `graft.features.cache`."""
+"""What the frozen front of a network makes of the pictures, computed once: see `graft.features.cache`."""
 
 from graft.features.cache import FeatureCache
 from graft.features.dataset import FeatureDataset

@@ -12,7 +12,7 @@ from graft.features.views import Views
 
 
 class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The features of a split's views, all of which are stored.
+    """The rows of a split's views, features or flattened activations, all of which are stored.
 
     The seed that would augment a picture chooses one of its views.
     """
