@@ -19,7 +19,8 @@ from graft.training import train
 from tests.conftest import MakeConfig, run_checkpoint
 from tests.features.test_cache import NETWORKS
 
-SELECT = ("finetuning=select", "augmentation=none", "logger=none", "trainer.max_epochs=3")
+SHOWN = ("finetuning=select", "augmentation=none", "trainer.max_epochs=3")
+SELECT = (*SHOWN, "logger=none")
 # Adam divides by the size of a gradient: where that is next to nothing, rounding decides the step.
 EXACT = (*SELECT, "optimizer=sgd", "optimizer.lr=0.01")
 LAST_BLOCKS = "finetuning.train=[blocks.4,head]"
@@ -60,9 +61,10 @@ def test_stored_activations_and_pictures_train_the_same_network(
 
 
 def test_the_front_stays_what_it_was_to_the_last_bit_and_the_rest_learns(
-    make_config: MakeConfig, weights: str, tmp_path: Path
+    make_config: MakeConfig, weights: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(make_config(*SELECT, weights, LAST_BLOCKS))
+    train(make_config(*SHOWN, weights, LAST_BLOCKS))
+    assert "TensorBoard lacks" not in caplog.text
     before = torch.load(weights.split("=")[1], weights_only=True)
     after = {name.removeprefix("backbone.network."): t for name, t in weights_of(tmp_path / "run").items()}
     learned = [name for name in after if name in before and not torch.equal(after[name], before[name])]
