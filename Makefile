@@ -38,7 +38,7 @@ lint: setup ## check style, format and types without changing anything
 
 benchmark: ## measure Graft against other ways, an hour or more; ARGS="sections=steps", BENCHMARK_DATA=FOLDER
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" autotimm
+	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" fastai autotimm
 	$(PEERS)/bin/python scripts/benchmark.py $(if $(BENCHMARK_DATA),pictures=$(BENCHMARK_DATA)) $(ARGS)
 
 clean: ## remove the environment and caches; data and logs stay

@@ -15,7 +15,7 @@ def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: bool) 
     if peers:
         ways["plain Lightning"] = [script.format("plain_lightning"), str(root), str(epochs)]
         if importlib.util.find_spec("autotimm"):
-            ways["AutoTimm"] = [script.format("frozen_autotimm"), str(root), str(epochs)]
+            ways["AutoTimm"] = [script.format("peer_autotimm"), str(root), str(epochs), "frozen"]
     ways["bare pass, memory kept"] = [script.format("forward_pass"), str(root), "keep"]
     ways["bare pass"] = [script.format("forward_pass"), str(root), "return"]
     slow = paired(ways, repetitions)
