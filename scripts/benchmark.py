@@ -1,6 +1,6 @@
 """Measure Graft against other ways to do the same, and write docs/benchmarks.md.
 
-`make benchmark` does so with fastai and AutoTimm, in an environment of its own. Each section is kept in
+`make benchmark` does so with fastai and AutoTimm, in an environment of their own. Each section is kept in
 logs/benchmark; the page is made of those that are there.
 """
 
@@ -14,7 +14,7 @@ from benchmarks.measuring import machine
 from benchmarks.pictures import split_folder
 
 from graft.errors import UserError
-from graft.script_settings import Setting, boolean, path, run_script, whole_number
+from graft.script_settings import Setting, path, run_script, whole_number
 
 WORK = Path("logs/benchmark")
 SECTIONS = {
@@ -51,7 +51,7 @@ SETTINGS = {
     "epochs": Setting(whole_number(1), "epochs of the frozen runs", 25),
     "minutes": Setting(budgets, "how long to fine-tune, separated by commas", [1, 2, 4, 8]),
     "train": Setting(whole_number(2), "most training pictures of the fine-tuning against time", 400),
-    "peers": Setting(boolean, "whether plain Lightning and AutoTimm run as well", True),
+    "peers": Setting(path, "a Python that has fastai and autotimm; without it they do not run"),
     "output": Setting(path, "the page to write", Path("docs/benchmarks.md")),
 }
 
@@ -70,8 +70,10 @@ def main(settings: dict[str, Any]) -> int:
             found = steps.measure(repetitions)
         elif name == "accuracy":
             root = split_folder(settings["pictures"], WORK, settings["train"])
+            if settings["peers"] is None:
+                raise UserError("the section accuracy needs peers=PYTHON; `make benchmark` gives it.")
             curves = settings["output"].with_name("accuracy.png")
-            found = accuracy.measure(root, WORK, settings["minutes"], curves)
+            found = accuracy.measure(root, WORK, settings["minutes"], settings["peers"], curves)
         elif name == "loading":
             found = loading.measure(WORK, repetitions)
         elif name == "growth":
@@ -81,7 +83,9 @@ def main(settings: dict[str, Any]) -> int:
         else:
             found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
-        (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine()}\n")
+        (WORK / f"{name}.md").write_text(
+            f"{found}\n\n`{command}`, {date.today()}: {machine(settings['peers'])}\n"
+        )
         sys.stdout.write(f"{found}\n")
     write_page(settings["output"])
     return 0

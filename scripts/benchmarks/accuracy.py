@@ -1,24 +1,30 @@
 """Time to an accuracy: fastai, AutoTimm and Graft fine-tune for the epochs that fit into so many minutes."""
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import PROJECT, Run, run, table
+from benchmarks.frozen import graft
+from benchmarks.measuring import WAYS, Run, run, table
 
-WAYS = "scripts/benchmarks/ways"
 Way = Callable[[int], Run]
 FASTAI, AUTOTIMM, GRAFT = "fastai fine_tune", "AutoTimm", "Graft lp_ft"
 COLOURS = {FASTAI: "#D55E00", AUTOTIMM: "#0072B2", GRAFT: "#009E73"}  # Okabe & Ito, for every eye
 
 
-def measure(root: Path, work: Path, minutes: Sequence[int], picture: Path) -> str:
+def measure(root: Path, work: Path, minutes: Sequence[int], peers: Path, picture: Path) -> str:
     """Return the section, and draw its curves; every point is a whole process of its own."""
+
+    def peer(script: str, *arguments: str) -> Way:
+        def way(epochs: int) -> Run:
+            return run([f"{WAYS}/{script}", str(root), str(epochs), *arguments], python=str(peers))
+
+        return way
+
     ways: dict[str, Way] = {
-        FASTAI: lambda epochs: run([f"{WAYS}/peer_fastai.py", str(root), str(epochs)]),
-        AUTOTIMM: lambda epochs: run([f"{WAYS}/peer_autotimm.py", str(root), str(epochs), "everything"]),
-        GRAFT: lambda epochs: graft(root, work, epochs),
+        FASTAI: peer("peer_fastai.py"),
+        AUTOTIMM: peer("peer_autotimm.py", "everything"),
+        GRAFT: partial(lp_ft, root, work),
     }
     found: dict[str, dict[int, Run]] = {name: {1: way(1), 2: way(2)} for name, way in ways.items()}
     for budget in minutes:
@@ -44,20 +50,10 @@ def epochs_within(seconds: float, runs: dict[int, Run]) -> int:
     return few + int((seconds - runs[few].seconds) / max(per_epoch, 0.1))
 
 
-def graft(root: Path, work: Path, epochs: int) -> Run:
-    """Fit the head to convergence, then fine-tune for so many epochs, without anything stored before."""
-    folder = work / "tuned"
-    for old in (folder, work / "tuned-cache"):
-        shutil.rmtree(old, ignore_errors=True)
-    settings = ["data=folder", f"data.root={root}", "augmentation=none", "finetuning=lp_ft"]
-    settings += [
-        "head.solver=lbfgs",
-        "finetuning.schedule.probe_epochs=1",
-        f"trainer.max_epochs={epochs + 1}",
-    ]
-    done = run(["train.py", *settings, f"hydra.run.dir={folder}"], {"GRAFT_CACHE": str(work / "tuned-cache")})
-    metrics = json.loads((PROJECT / folder / "metrics.json").read_text())
-    return Run(done.seconds, done.memory, {"val": metrics["val/accuracy"], "test": metrics["test/accuracy"]})
+def lp_ft(root: Path, work: Path, epochs: int) -> Run:
+    """Fit the head to convergence, then fine-tune for so many epochs, with nothing stored before."""
+    settings = ["augmentation=none", "finetuning=lp_ft", "finetuning.schedule.probe_epochs=1"]
+    return graft(root, work, epochs + 1, *settings, "head.solver=lbfgs", is_first=True)
 
 
 def verdict(found: dict[str, dict[int, Run]]) -> str:

@@ -15,7 +15,7 @@ DEFAULT_RATE = 1e-3  # AutoTimm's own
 def main(root: Path, epochs: int, frozen: bool) -> None:
     """Train the head or everything, and print the accuracies of the best epoch."""
     import torch
-    from autotimm import AutoTrainer, BackboneConfig, ImageClassifier
+    from autotimm import AutoTrainer, BackboneConfig, ImageClassifier, MetricConfig
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     warnings.simplefilter("ignore")
@@ -24,6 +24,7 @@ def main(root: Path, epochs: int, frozen: bool) -> None:
     module = ImageClassifier(
         BackboneConfig("tf_efficientnet_lite0", pretrained=False),
         num_classes=len(batches["train"].dataset.classes),  # type: ignore[attr-defined]
+        metrics=[MetricConfig("accuracy", "torchmetrics", "Accuracy", {"task": "multiclass"}, ["val"])],
         freeze_backbone=frozen,
         compile_model=False,
         lr=LEARNING_RATE if frozen else DEFAULT_RATE,
