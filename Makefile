@@ -36,10 +36,10 @@ lint: setup ## check style, format and types without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: ## measure Graft against other ways, an hour or more; ARGS="sections=steps", BENCHMARK_DATA=FOLDER
+benchmark: setup ## measure Graft against other ways, an hour or more; ARGS="sections=steps", BENCHMARK_DATA=FOLDER
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" autotimm
-	$(PEERS)/bin/python scripts/benchmark.py $(if $(BENCHMARK_DATA),pictures=$(BENCHMARK_DATA)) $(ARGS)
+	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" fastai autotimm
+	$(BIN)/python scripts/benchmark.py peers=$(PEERS)/bin/python $(if $(BENCHMARK_DATA),pictures=$(BENCHMARK_DATA)) $(ARGS)
 
 clean: ## remove the environment and caches; data and logs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
 """Measure Graft against other ways to do the same, and write docs/benchmarks.md.
 
-`make benchmark` does so with AutoTimm, in an environment of its own. Each section is kept in logs/benchmark;
-the page is made of those that are there.
+`make benchmark` does so with fastai and AutoTimm, in an environment of their own. Each section is kept in
+logs/benchmark; the page is made of those that are there.
 """
 
 import sys
@@ -9,17 +9,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks import frozen, growth, loading, prediction, startup, steps
+from benchmarks import accuracy, frozen, growth, loading, prediction, startup, steps
 from benchmarks.measuring import machine
 from benchmarks.pictures import split_folder
 
 from graft.errors import UserError
-from graft.script_settings import Setting, boolean, path, run_script, whole_number
+from graft.script_settings import Setting, path, run_script, whole_number
 
 WORK = Path("logs/benchmark")
 SECTIONS = {
     "frozen": "A frozen backbone, start to end",
     "steps": "The step of fine-tuning",
+    "accuracy": "Time to an accuracy",
     "loading": "Loading pictures",
     "growth": "More pictures",
     "startup": "Start-up",
@@ -35,12 +36,22 @@ def sections(text: str) -> list[str]:
     return names
 
 
+def budgets(text: str) -> list[int]:
+    """Read whole minutes, separated by commas."""
+    found = [int(number) for number in text.split(",")]
+    if min(found) < 1:
+        raise ValueError("whole minutes, separated by commas")
+    return sorted(found)
+
+
 SETTINGS = {
     "sections": Setting(sections, "which to measure, separated by commas; all", list(SECTIONS)),
     "pictures": Setting(path, "a folder of labelled pictures instead of ELPV: PICTURES/CLASS/*"),
     "repetitions": Setting(whole_number(1), "how often each way runs", 3),
     "epochs": Setting(whole_number(1), "epochs of the frozen runs", 25),
-    "peers": Setting(boolean, "whether plain Lightning and AutoTimm run as well", True),
+    "minutes": Setting(budgets, "how long to fine-tune, separated by commas", [1, 2, 4, 8]),
+    "train": Setting(whole_number(2), "most training pictures of the fine-tuning against time", 400),
+    "peers": Setting(path, "a Python that has fastai and autotimm; without it they do not run"),
     "output": Setting(path, "the page to write", Path("docs/benchmarks.md")),
 }
 
@@ -57,6 +68,12 @@ def main(settings: dict[str, Any]) -> int:
             found = frozen.measure(root, WORK, repetitions, settings["epochs"], settings["peers"])
         elif name == "steps":
             found = steps.measure(repetitions)
+        elif name == "accuracy":
+            root = split_folder(settings["pictures"], WORK, settings["train"])
+            if settings["peers"] is None:
+                raise UserError("the section accuracy needs peers=PYTHON; `make benchmark` gives it.")
+            curves = settings["output"].with_name("accuracy.png")
+            found = accuracy.measure(root, WORK, settings["minutes"], settings["peers"], curves)
         elif name == "loading":
             found = loading.measure(WORK, repetitions)
         elif name == "growth":
@@ -66,7 +83,9 @@ def main(settings: dict[str, Any]) -> int:
         else:
             found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
-        (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine()}\n")
+        (WORK / f"{name}.md").write_text(
+            f"{found}\n\n`{command}`, {date.today()}: {machine(settings['peers'])}\n"
+        )
         sys.stdout.write(f"{found}\n")
     write_page(settings["output"])
     return 0

@@ -72,14 +72,19 @@ def write_checkpoint(path: Path, class_names: list[str]) -> Path:
 
 @pytest.fixture
 def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
-    """Compose the settings of a tiny run in this process: 32 pixels, random weights, no workers."""
+    """Compose the settings of a tiny run in this process: 32 pixels, random weights, no workers.
+
+    Neither TensorBoard nor a report, which would take longer than the training, unless they are asked for.
+    """
     monkeypatch.setenv("GRAFT_ROOT", str(tmp_path))
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
 
-    def make(*overrides: str, run: str = "run") -> DictConfig:
+    def make(*overrides: str, run: str = "run", board: bool = False) -> DictConfig:
         tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
         tiny += [f"data.root={pictures}", "data.image_size=32", "data.batch_size=4"]
         tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2", "report=false"]
+        if not board and not any(setting.startswith("logger=") for setting in overrides):
+            tiny += ["logger.tensorboard=null"]
         with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):
             return compose("train", overrides=[*tiny, *overrides])
 

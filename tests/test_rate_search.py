@@ -103,7 +103,7 @@ def test_a_loss_that_falls_nowhere_gives_no_rate() -> None:
 def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    found = train(make_config("learning_rate=auto", run="auto"))
+    found = train(make_config("learning_rate=auto", run="auto", board=True))
     last = torch.load(tmp_path / "auto" / "checkpoints" / "last.ckpt", weights_only=True)
     rate = last["graft"]["settings"]["optimizer"]["lr"]
     typed = train(make_config(f"learning_rate={rate}", run="typed"))

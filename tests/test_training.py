@@ -139,7 +139,7 @@ def test_compiling_without_a_compiler_is_refused(
 
 
 def test_tensorboard_says_what_learns_in_each_phase(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("freeze=1", "trainer.max_epochs=2"))
+    train(make_config("freeze=1", "trainer.max_epochs=2", board=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     told = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("phase/text_summary")]

@@ -1,49 +1,51 @@
 """A frozen backbone and 25 epochs: the classic loop, plain Lightning, AutoTimm, Graft, and a bare pass."""
 
-import importlib.util
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import PROJECT, Run, paired, ratio, run, spread, table
+from benchmarks.measuring import PROJECT, WAYS, Run, paired, ratio, run, spread, table
+
+CLASSIC, FIRST = "classic loop", "Graft, first run"
+PASSES = {"bare pass": "return", "bare pass, memory kept": "keep"}
 
 
-def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: bool) -> str:
+def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: Path | None) -> str:
     """Return the section: whole processes, data and validation included."""
-    script = "scripts/benchmarks/ways/{}.py"
-    ways = {"classic loop": [script.format("classic"), str(root), str(epochs)]}
+    arguments = [str(root), str(epochs)]
+    ways: dict[str, Callable[[], Run]] = {
+        CLASSIC: partial(run, [f"{WAYS}/classic.py", *arguments]),
+        "plain Lightning": partial(run, [f"{WAYS}/plain_lightning.py", *arguments]),
+    }
     if peers:
-        ways["plain Lightning"] = [script.format("plain_lightning"), str(root), str(epochs)]
-        if importlib.util.find_spec("autotimm"):
-            ways["AutoTimm"] = [script.format("frozen_autotimm"), str(root), str(epochs)]
-    ways["bare pass, memory kept"] = [script.format("forward_pass"), str(root), "keep"]
-    ways["bare pass"] = [script.format("forward_pass"), str(root), "return"]
-    slow = paired(ways, repetitions)
-    first, again, varied = [], [], []
-    for _ in range(repetitions):
-        shutil.rmtree(work / "cache", ignore_errors=True)
-        first.append(graft(root, work, epochs, "augmentation=none"))
-        again.append(graft(root, work, epochs, "augmentation=none"))
-        shutil.rmtree(work / "cache", ignore_errors=True)
-        varied.append(graft(root, work, epochs))
-    fast = {"Graft, first run": first, "Graft, again": again, "Graft, augmented (3 views)": varied}
-    every = {name: runs for name, runs in slow.items() if "pass" not in runs[0].result} | fast
-    rows = [row(name, runs, slow["classic loop"]) for name, runs in every.items()]
+        command = [f"{WAYS}/peer_autotimm.py", *arguments, "frozen"]
+        ways["AutoTimm"] = partial(run, command, python=str(peers))
+    for name, memory in PASSES.items():
+        ways[name] = partial(run, [f"{WAYS}/forward_pass.py", str(root), memory])
+    ways[FIRST] = partial(graft, root, work, epochs, "augmentation=none", is_first=True)
+    ways["Graft, again"] = partial(graft, root, work, epochs, "augmentation=none")
+    ways["Graft, augmented"] = partial(graft, root, work, epochs, is_first=True)
+    runs = paired(ways, repetitions)
+    rows = [row(name, found, runs[CLASSIC]) for name, found in runs.items() if name not in PASSES]
     passes = []
-    for name in ("bare pass", "bare pass, memory kept"):
-        times = [found.result["pass"] for found in slow[name]]
+    for name in PASSES:
+        times = [found.result["pass"] for found in runs[name]]
         passes.append(
             f"- {name}: {spread(times)} s for the same pictures, decoded before; "
-            f"Graft's whole first run takes {ratio(seconds(first), times)} times that."
+            f"Graft's whole first run takes {ratio(seconds(runs[FIRST]), times)} times that."
         )
     header = ["way", "seconds, whole process", "classic loop / this", "validation", "test"]
     return "\n".join([table(header, rows), "", *passes])
 
 
-def graft(root: Path, work: Path, epochs: int, *overrides: str) -> Run:
-    """Run train.py with a cache of its own; the result is its metrics.json."""
+def graft(root: Path, work: Path, epochs: int, *overrides: str, is_first: bool = False) -> Run:
+    """Run train.py with a cache of its own, empty where it `is_first`; the result is its metrics.json."""
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
+    if is_first:
+        shutil.rmtree(work / "cache", ignore_errors=True)
     settings = ["data=folder", f"data.root={root}", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
     done = run(["train.py", *settings, *overrides], {"GRAFT_CACHE": str(work / "cache")})
     metrics = json.loads((PROJECT / folder / "metrics.json").read_text())

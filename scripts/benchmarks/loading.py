@@ -1,14 +1,15 @@
 """Loading JPEG folders of three sizes: torchvision's ImageFolder and Graft."""
 
 import statistics
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import paired, spread, table
+from benchmarks.measuring import WAYS, paired, run, spread, table
 from benchmarks.pictures import generated
 
 SIZES = {"0.2": (512, 384), "2": (1632, 1224), "12": (4000, 3000)}  # megapixels
 COUNT = 200
-WAYS = {"ImageFolder": "torchvision", "Graft": "graft"}
+LOADERS = {"ImageFolder": "torchvision", "Graft": "graft"}
 
 
 def measure(work: Path, repetitions: int) -> str:
@@ -16,8 +17,10 @@ def measure(work: Path, repetitions: int) -> str:
     rows = []
     for megapixels, (width, height) in SIZES.items():
         root = generated(work, COUNT, width, height)
-        script = "scripts/benchmarks/ways/load.py"
-        ways = {name: [script, way, str(root), str(work / "cache")] for name, way in WAYS.items()}
+        ways = {
+            name: partial(run, [f"{WAYS}/load.py", way, str(root), str(work / "cache")])
+            for name, way in LOADERS.items()
+        }
         runs = paired(ways, repetitions)
         speeds = {name: [run.result["speed"] for run in found] for name, found in runs.items()}
         slowest = statistics.median(speeds["ImageFolder"])

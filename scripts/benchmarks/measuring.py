@@ -7,13 +7,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
+WAYS = "scripts/benchmarks/ways"  # a program each
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "fastai", "autotimm")
 
 
@@ -26,11 +26,13 @@ class Run:
     result: dict[str, Any]
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
+def run(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, python: str = sys.executable
+) -> Run:
     """Run `python COMMAND` in the project's folder; RuntimeError with its output where it fails."""
     began = time.monotonic()
     with subprocess.Popen(
-        [sys.executable, *command],
+        [python, *command],
         cwd=PROJECT,
         env=os.environ | {"PYTHONPATH": "scripts"} | dict(environment or {}),
         stdout=subprocess.PIPE,
@@ -57,12 +59,12 @@ def last_object(output: str) -> dict[str, Any]:
     return {}
 
 
-def paired(ways: Mapping[str, Sequence[str]], repetitions: int) -> dict[str, list[Run]]:
+def paired(ways: Mapping[str, Callable[[], Run]], repetitions: int) -> dict[str, list[Run]]:
     """Run every way once, in turn, and that so many times: what slows the machine down meets all of them."""
     runs: dict[str, list[Run]] = {name: [] for name in ways}
     for number in range(repetitions):
-        for name, command in ways.items():
-            runs[name].append(run(command))
+        for name, way in ways.items():
+            runs[name].append(way())
             sys.stderr.write(f"{number + 1}/{repetitions} {name}: {runs[name][-1].seconds:.1f} s\n")
     return runs
 
@@ -78,16 +80,21 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> str:
     return f"{statistics.median(slow) / statistics.median(fast):.2f}"
 
 
-def machine() -> str:
-    """Return the processor, the number of cores and the versions, in a line."""
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
+def machine(peers: Path | None) -> str:
+    """Return the processor, the number of cores and the versions, those of the peers as well, in a line."""
+    found = versions(sys.executable) | (versions(str(peers)) if peers else {})
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {', '.join(found)}."
+    named = ", ".join(f"{package} {version}" for package, version in found.items())
+    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {named}."
+
+
+def versions(python: str) -> dict[str, str]:
+    """Return the versions of those of `PACKAGES` that an interpreter has."""
+    asked = f"import importlib.metadata as m, json; n = {PACKAGES}; "
+    asked += "print(json.dumps({d.name: d.version for d in m.distributions() if d.name in n}))"
+    told = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(told.stdout)
+    return {package: found[package] for package in PACKAGES if package in found}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

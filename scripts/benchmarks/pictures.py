@@ -9,18 +9,23 @@ from PIL import Image
 
 from graft.data import ImageFolderDataModule
 from graft.data.elpv import prepare_elpv
+from graft.data.splits import limit_splits
 
 SEED = 42
 
 
-def split_folder(pictures: Path | None, folder: Path) -> Path:
-    """Return a folder of links `{train,val,test}/CLASS/*` to a picture folder's files; None: ELPV."""
+def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -> Path:
+    """Return a folder of links `{train,val,test}/CLASS/*` to a picture folder's files; None: ELPV.
+
+    `most`: so many training pictures at most, drawn by class.
+    """
     source = pictures or prepare_elpv(folder / "elpv", cut=0.5)
-    target = folder / f"{source.name}-split"
+    target = folder / f"{source.name}-split{'' if most is None else f'-{most}'}"
     if target.is_dir():
         return target
     data = ImageFolderDataModule(str(source), seed=SEED)
-    for split, samples in data.samples.items():
+    kept = data.samples["train"] if most is None else limit_splits(data.samples["train"], most, SEED)
+    for split, samples in (data.samples | {"train": kept}).items():
         for sample in samples:
             link = target / split / sample.class_name / sample.path.replace("/", "-")
             link.parent.mkdir(parents=True, exist_ok=True)

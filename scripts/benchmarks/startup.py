@@ -1,8 +1,9 @@
 """Start-up: the help page, and the command until the end of the first training step."""
 
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measuring import paired, spread, table
+from benchmarks.measuring import paired, run, spread, table
 
 
 def measure(root: Path, work: Path, repetitions: int) -> str:
@@ -10,6 +11,6 @@ def measure(root: Path, work: Path, repetitions: int) -> str:
     leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAfterFirstStep"
     settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
     ways = {"--help": ["train.py", "--help"], "first training step": ["train.py", *settings, leaving]}
-    runs = paired(ways, repetitions)
+    runs = paired({name: partial(run, command) for name, command in ways.items()}, repetitions)
     rows = [[name, spread([r.seconds for r in found], 2)] for name, found in runs.items()]
     return table(["command", "seconds"], rows)

@@ -32,7 +32,8 @@ def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
     with (run / "csv" / "metrics.csv").open() as file:
         for row in csv.DictReader(file):
             shown = {k: v for k, v in row.items() if v and ("train/" in k or "val/" in k)}
-            shown.pop("train/loss_step", None)
+            for key in ("train/loss_step", "train/pictures_per_second"):  # Not at every epoch; a time.
+                shown.pop(key, None)
             if shown:
                 epochs.setdefault(int(row["epoch"]), {}).update(shown)
     return epochs

@@ -30,7 +30,9 @@ def events_of(folder: Path) -> EventAccumulator:
 def test_a_run_shows_pictures_figures_embeddings_and_settings(
     make_config: MakeConfig, tmp_path: Path, cache: str
 ) -> None:
-    metrics = train(make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001"))
+    metrics = train(
+        make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001", board=True)
+    )
     events = events_of(tmp_path / "run")
     figures = {"pictures/training, as the network sees them", "pictures/validation, with predictions"}
     figures |= {"test/confusion matrix", "test/precision and recall"}
@@ -54,7 +56,7 @@ def test_a_run_shows_pictures_figures_embeddings_and_settings(
 
 
 def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("trainer.max_epochs=1", "optimizer.lr=0.125"))
+    train(make_config("trainer.max_epochs=1", "optimizer.lr=0.125", board=True))
     content = events_of(tmp_path / "run").summary_metadata["_hparams_/session_start_info"]
     start = HParamsPluginData.FromString(content.plugin_data.content).session_start_info
     assert start.hparams["learning rate"].number_value == 0.125
@@ -68,13 +70,13 @@ def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp
 def test_mistakes_have_heat_maps_beside_them(make_config: MakeConfig, tmp_path: Path) -> None:
     pytest.importorskip("pytorch_grad_cam")
     few = ("data.val_fraction=0.4", "data.test_fraction=0.4", "optimizer.lr=0.0000001")
-    metrics = train(make_config("trainer.max_epochs=1", "seed=3", *few))
+    metrics = train(make_config("trainer.max_epochs=1", "seed=3", *few, board=True))
     assert metrics["test/accuracy"] < 1
     assert "test/most confident mistakes" in events_of(tmp_path / "run").Tags()["images"]
 
 
 def test_denormalised_pictures_are_the_cropped_pictures(make_config: MakeConfig) -> None:
-    config = make_config("augmentation=none")
+    config = make_config("augmentation=none", board=True)
     data = instantiate(config.data)
     build_classifier(config, data)
     dataset = data.pictures("train", augmented=False)
@@ -98,7 +100,7 @@ def test_a_figure_that_fails_is_a_warning(
 
     monkeypatch.setattr("graft.board.results.confusion_figure", fail)
     with caplog.at_level(logging.WARNING):
-        train(make_config("trainer.max_epochs=1"))
+        train(make_config("trainer.max_epochs=1", board=True))
     assert "TensorBoard lacks the figures of the test (OSError: disk full)" in caplog.text
     assert (tmp_path / "run" / "metrics.json").is_file()
 

@@ -1,4 +1,4 @@
-"""AutoTimm with a frozen backbone and the packaged weights, its own Trainer and settings otherwise."""
+"""AutoTimm with the packaged weights, frozen or all of it learning; Trainer and settings are its own."""
 
 import json
 import logging
@@ -9,11 +9,13 @@ from pathlib import Path
 
 from benchmarks.ways.network import BATCH_SIZE, LEARNING_RATE, loaders, pretrained
 
+DEFAULT_RATE = 1e-3  # AutoTimm's own
 
-def main(root: Path, epochs: int) -> None:
-    """Train the head, and print the accuracies of the best epoch."""
+
+def main(root: Path, epochs: int, frozen: bool) -> None:
+    """Train the head or everything, and print the accuracies of the best epoch."""
     import torch
-    from autotimm import AutoTrainer, BackboneConfig, ImageClassifier
+    from autotimm import AutoTrainer, BackboneConfig, ImageClassifier, MetricConfig
     from pytorch_lightning.callbacks import ModelCheckpoint
 
     warnings.simplefilter("ignore")
@@ -22,9 +24,10 @@ def main(root: Path, epochs: int) -> None:
     module = ImageClassifier(
         BackboneConfig("tf_efficientnet_lite0", pretrained=False),
         num_classes=len(batches["train"].dataset.classes),  # type: ignore[attr-defined]
-        freeze_backbone=True,
+        metrics=[MetricConfig("accuracy", "torchmetrics", "Accuracy", {"task": "multiclass"}, ["val"])],
+        freeze_backbone=frozen,
         compile_model=False,
-        lr=LEARNING_RATE,
+        lr=LEARNING_RATE if frozen else DEFAULT_RATE,
         seed=0,
         deterministic=False,
     )
@@ -52,4 +55,4 @@ def main(root: Path, epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "frozen")
