@@ -24,8 +24,6 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(Backbone, "forward_with_auxiliary", counted)
     # Folding tries a few pictures of noise, which are not counted.
     monkeypatch.setattr("graft.features.cache.folded", lambda backbone, _: backbone)
-    # Nor are the mistakes that TensorBoard shows with heat maps, where grad-cam is installed.
-    monkeypatch.setattr("graft.board.results.heat_maps", lambda *_: None)
     RUNS.clear()
     yield RUNS
     RUNS.clear()

@@ -19,8 +19,7 @@ from graft.training import train
 from tests.conftest import MakeConfig, run_checkpoint
 from tests.features.test_cache import NETWORKS
 
-SHOWN = ("finetuning=select", "augmentation=none", "trainer.max_epochs=3")
-SELECT = (*SHOWN, "logger=none")
+SELECT = ("finetuning=select", "augmentation=none", "trainer.max_epochs=3")
 # Adam divides by the size of a gradient: where that is next to nothing, rounding decides the step.
 EXACT = (*SELECT, "optimizer=sgd", "optimizer.lr=0.01")
 LAST_BLOCKS = "finetuning.train=[blocks.4,head]"
@@ -63,7 +62,7 @@ def test_stored_activations_and_pictures_train_the_same_network(
 def test_the_front_stays_what_it_was_to_the_last_bit_and_the_rest_learns(
     make_config: MakeConfig, weights: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(make_config(*SHOWN, weights, LAST_BLOCKS))
+    train(make_config(*SELECT, weights, LAST_BLOCKS, board=True))
     assert "TensorBoard lacks" not in caplog.text
     before = torch.load(weights.split("=")[1], weights_only=True)
     after = {name.removeprefix("backbone.network."): t for name, t in weights_of(tmp_path / "run").items()}
