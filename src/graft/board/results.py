@@ -97,12 +97,13 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     labels = torch.tensor([dataset.labels[place] for place in places])
     names, predicted = data.class_names, shares.argmax(dim=1)
     pictures = denormalised(seen, data.preprocessing)
+    some = chosen(len(places), SHOWN, data.seed)  # The first ones would all be of the first class.
     titles = [
-        f"is {names[int(label)]}\ncalled {names[int(guess)]} {float(share):.0%}"
-        for label, guess, share in zip(labels, predicted, shares.max(dim=1).values, strict=True)
-    ][:SHOWN]
-    wrong = (labels != predicted).tolist()[:SHOWN]
-    writer.add_figure("pictures/validation, with predictions", picture_grid(pictures[:SHOWN], titles, wrong))
+        f"is {names[int(labels[n])]}\ncalled {names[int(predicted[n])]} {float(shares[n].max()):.0%}"
+        for n in some
+    ]
+    wrong = (labels != predicted)[some].tolist()
+    writer.add_figure("pictures/validation, with predictions", picture_grid(pictures[some], titles, wrong))
     samples = data.samples["val"]
     rows = [
         [names[int(label)], names[int(guess)], samples[place].path]
