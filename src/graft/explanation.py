@@ -17,7 +17,7 @@ from graft.errors import UserError
 from graft.extras import import_extra
 from graft.inference import decoded_pictures
 from graft.memory import keep_freed_memory
-from graft.runtimes import best_device
+from graft.runtimes import OPENERS, best_device
 from graft.search import base_folder, find_pictures
 
 BATCH_SIZE = 16
@@ -115,6 +115,10 @@ def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # no
     """Write an overlay as PNG for every picture, say the labels, and return how many could not be read."""
     keep_freed_memory()
     import_extra("pytorch_grad_cam", "explain")
+    if checkpoint.suffix.lower() in OPENERS:
+        raise UserError(
+            f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint; an exported file keeps no gradients."
+        )
     base, pictures = base_folder(input), find_pictures(input)
     searched = Path(input).expanduser()
     if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
