@@ -26,7 +26,7 @@ train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings
 test: setup lint ## run lint, format, type checks and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser
 
-test-browser: setup ## open TensorBoard on a run in headless Chromium (installs it with apt-get where it is missing)
+test-browser: setup ## open TensorBoard and a report in headless Chromium (installs it with apt-get where it is missing)
 	command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -qq -y chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
 	$(BIN)/python -m pytest tests/browser

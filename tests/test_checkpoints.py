@@ -49,7 +49,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "text"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "text", "a word"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"graft": 1, "weights": torch.ones(1000)}, path)
@@ -59,6 +59,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: str) ->
         "truncated": whole[: len(whole) // 2],
         "flipped": whole[:60] + bytes(255 - byte for byte in whole[60:90]) + whole[90:],
         "text": b"no checkpoint",
+        "a word": b"broken\n",  # To pickle, "b" is an instruction.
     }[damage]
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"last\.ckpt is damaged or no checkpoint"):

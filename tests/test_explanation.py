@@ -14,7 +14,7 @@ from graft.backbones import build_backbone, build_head
 from graft.checkpoints import LoadedClassifier
 from graft.classifier import Classifier
 from graft.errors import UserError
-from graft.explanation import explain, last_feature_maps
+from graft.explanation import explain, last_feature_maps, write_explanations
 from graft.preprocessing import Preprocessing
 from tests.conftest import PROJECT
 
@@ -95,3 +95,10 @@ def test_the_script_writes_a_png_for_each_picture(
     with Image.open(tmp_path / "explanations" / "dark" / "000.jpg.png") as picture:
         assert (picture.size, picture.mode) == ((32, 32), "RGB")
     assert "bad.jpg  cannot be read" in capsys.readouterr().out
+
+
+def test_an_exported_file_is_refused(tmp_path: Path, pictures: Path) -> None:
+    pytest.importorskip("pytorch_grad_cam")
+    (tmp_path / "best.onnx").write_bytes(b"")
+    with pytest.raises(UserError, match=r"best\.onnx: Grad-CAM needs a checkpoint"):
+        write_explanations(tmp_path / "best.onnx", str(pictures), tmp_path / "out")

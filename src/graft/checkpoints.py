@@ -73,9 +73,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, pickle.PickleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):
+        if isinstance(error, LookupError | TypeError | pickle.PickleError):
             reason = "it holds something else than tensors"  # torch's own words advise to run its code.
         raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:

@@ -5,6 +5,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
@@ -30,12 +31,15 @@ def known_keys(config_dir: Path) -> set[str]:
     return {*group_choices(config_dir), *(key for key, _ in default_values(config_dir))}
 
 
-def default_values(config_dir: Path) -> Iterator[tuple[str, object]]:
-    """Yield the dotted keys of all config files with their values."""
+@cache
+def default_values(config_dir: Path) -> tuple[tuple[str, object], ...]:
+    """Return the dotted keys of all config files with their values."""
+    found: list[tuple[str, object]] = []
     for file in sorted(config_dir.rglob("*.yaml")):
         is_global = "_global_" in file.read_text().split("\n", 1)[0]
         group = [] if is_global or file.parent == config_dir else [file.parent.name]
-        yield from dotted_entries(OmegaConf.to_container(OmegaConf.load(file)), group)
+        found += dotted_entries(OmegaConf.to_container(OmegaConf.load(file)), group)
+    return tuple(found)
 
 
 def dotted_entries(node: object, parents: list[str]) -> Iterator[tuple[str, object]]:

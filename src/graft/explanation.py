@@ -17,7 +17,7 @@ from graft.errors import UserError
 from graft.extras import import_extra
 from graft.inference import decoded_pictures
 from graft.memory import keep_freed_memory
-from graft.runtimes import best_device
+from graft.runtimes import OPENERS, best_device
 from graft.search import base_folder, find_pictures
 
 BATCH_SIZE = 16
@@ -64,10 +64,13 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
 
 
 def overlay(picture: Tensor, heat: np.ndarray) -> Image.Image:
-    """Return the uint8 picture `[3, H, W]` under the heat map `[H, W]`, 0 to 1, blue to red."""
-    image = import_extra("pytorch_grad_cam.utils.image", "explain")
+    """Return the uint8 picture `[3, H, W]` under the heat map `[H, W]`, 0 to 1, dark to yellow."""
+    image, colours = import_extra("pytorch_grad_cam.utils.image", "explain"), import_extra("cv2", "explain")
     shown = picture.permute(1, 2, 0).numpy().astype(np.float32) / 255
-    return Image.fromarray(image.show_cam_on_image(shown, heat, use_rgb=True))
+    # Brighter is more in inferno, whoever looks at it; grad-cam's own rainbow needs red beside green.
+    return Image.fromarray(
+        image.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
+    )
 
 
 def last_feature_maps(classifier: nn.Module, pictures: Tensor) -> tuple[nn.Module, bool]:
@@ -112,6 +115,10 @@ def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # no
     """Write an overlay as PNG for every picture, say the labels, and return how many could not be read."""
     keep_freed_memory()
     import_extra("pytorch_grad_cam", "explain")
+    if checkpoint.suffix.lower() in OPENERS:
+        raise UserError(
+            f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint; an exported file keeps no gradients."
+        )
     base, pictures = base_folder(input), find_pictures(input)
     searched = Path(input).expanduser()
     if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):

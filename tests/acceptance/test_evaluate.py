@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
+from graft import load
+from graft.export import export
 from graft.training import train
 from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint, write_pictures
 
@@ -24,7 +26,7 @@ def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
-def test_run_evaluation_and_predictions_agree(
+def test_run_evaluation_predictions_and_exported_file_agree(
     make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     write_pictures(pictures / "middle", 12, 130, seed=3)
@@ -63,6 +65,24 @@ def test_run_evaluation_and_predictions_agree(
     own = [[share / sum(shares) for share in shares] for shares in own]
     assert roc_auc_score(truth, own, multi_class="ovr") == pytest.approx(metrics["test/auroc"], abs=1e-6)
     assert log_loss(truth, own) == pytest.approx(metrics["test/loss"], abs=1e-5)
+
+    with (tmp_path / "run" / "predictions.csv").open() as lines:
+        of_run = {row["path"]: row for row in csv.DictReader(lines)}
+    assert of_run.keys() == tested.keys()
+    for path, shares in zip(tested, own, strict=True):
+        one = of_run[path]
+        assert one["predicted"] == rows[path]["label"]
+        assert [float(one[name]) for name in classes] == pytest.approx(shares, abs=1e-4)
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    paths = [pictures / path for path in tested]
+    done = export(
+        tmp_path / "run" / "checkpoints" / "best.ckpt", "onnx", tmp_path / "best.onnx", paths, False
+    )
+    for found in load(done.file).predict(paths):
+        one = rows[str(found.path.relative_to(pictures))]
+        assert found.label == one["label"]
+        assert found.probabilities == pytest.approx([float(one[name]) for name in classes], abs=1e-4)
 
 
 def test_split_folders_are_measured_on_test_unless_another_is_named(tmp_path: Path, checkpoint: Path) -> None:

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, roc_auc_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from graft.training import train
 from tests.conftest import Command, MakeConfig, write_pictures
@@ -23,6 +31,18 @@ def table_row(page: str, name: str) -> list[str]:
     found = re.search(rf'<th scope="row">{re.escape(name)}</th>(.*?)</tr>', page, re.DOTALL)
     assert found, name
     return [TAG.sub("", cell) for cell in re.findall(r"<td.*?</td>", found[1])]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def calibration_error(truth: list[str], predicted: list[str], shares: np.ndarray) -> float:
+    """The expected calibration error over 15 bins, of scikit-learn's reliability diagram."""
+    confidence, right = shares.max(axis=1), np.array(truth) == np.array(predicted)
+    accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=15)
+    pictures = np.histogram(confidence, 15, (0, 1))[0]
+    return float(np.abs(accuracy - mean_confidence) @ pictures[pictures > 0] / len(truth))
 
 
 def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
@@ -40,27 +60,41 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
     assert [float(row["probability"]) for row in rows] == shares.max(axis=1).tolist()
     shares /= shares.sum(axis=1, keepdims=True)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    warmer = shares ** (1 / metrics["temperature"])
+    warmer /= warmer.sum(axis=1, keepdims=True)
     expected = {
         "accuracy": accuracy_score(truth, predicted),
         "F1, mean of the classes": f1_score(truth, predicted, average="macro"),
         "AUROC, mean of the classes": roc_auc_score(truth, shares, multi_class="ovr"),
-        "calibration error (ECE)": metrics["test/ece"],
-        f"ECE with the temperature {metrics['temperature']:.3g}": metrics["test/ece_calibrated"],
+        "cross-entropy": log_loss(truth, shares),
+        "calibration error (ECE)": calibration_error(truth, predicted, shares),
+        f"ECE with the temperature {metrics['temperature']:.3g}": calibration_error(truth, predicted, warmer),
     }
+    test = page[page.index("<h2>Test</h2>") :]
+    named = re.findall(r'<th scope="row">([^<]*)</th>', test[: test.index("<h3>Classes</h3>")])
+    assert named == list(expected), "a metric of the page is not checked here"
     for name, value in expected.items():
-        assert float(table_row(page, name)[0]) == pytest.approx(value, abs=2e-4), name
+        assert float(table_row(page, name)[0]) == pytest.approx(value, abs=5.1e-5), name
+    headline = page[page.index('class="headline"') : page.index("</header>")]
+    assert f"<strong>{percent(expected['accuracy'])}</strong>" in headline
+    largest = max(truth.count(name) for name in set(truth))
+    assert f"always naming the largest class: {percent(largest / len(truth))}" in headline
+    matrix = confusion_matrix(truth, predicted)
+    drawn = page[page.index("<h3>Confusion matrix</h3>") : page.index("<h3>Reliability</h3>")]
+    assert re.findall(r">(\d+)</text>", drawn) == [str(count) for count in matrix.ravel()]
+    assert matrix.trace() < len(truth)
+    mistakes = page[page.index("<h3>Most frequent mistakes</h3>") : page.index("<h2>Pictures to look at")]
+    names = ("dark", "label", "light")
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        cells = f'<td>{names[row]}</td><td>{names[column]}</td><td class="n">{matrix[row, column]}</td>'
+        assert (cells in mistakes) == (row != column)
     classes = page[page.index("<h3>Classes</h3>") :]
     figures = precision_recall_fscore_support(truth, predicted, zero_division=np.nan)
     for number, name in enumerate(("dark", "label", "light")):
         count, *found = table_row(classes, name)
         assert int(count) == figures[3][number]
         for cell, column in zip(found, figures, strict=False):
-            share = (
-                "\N{EN DASH}"
-                if np.isnan(column[number])
-                else f"{100 * column[number]:.1f}\N{NO-BREAK SPACE}%"
-            )
-            assert cell == share
+            assert cell == ("\N{EN DASH}" if np.isnan(column[number]) else percent(column[number]))
 
 
 def test_report_false_writes_no_page(make_config: MakeConfig, tmp_path: Path) -> None:

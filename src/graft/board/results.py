@@ -1,14 +1,16 @@
 """What TensorBoard shows of a tested run: figures, mistakes, embeddings, and its line among other runs."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from graft.board.start import SHOWN, chosen, denormalised, writer_of
 from graft.checkpoints import load_classifier
+from graft.data.transforms import with_image_size
 from graft.errors import UserError
 from graft.explanation import explain
 from graft.features import FeatureDataset
@@ -16,6 +18,8 @@ from graft.figures.confusion import confusion_figure
 from graft.figures.picture_grid import picture_grid
 from graft.figures.precision_recall import precision_recall_figure
 from graft.finetuning import HEAD
+from graft.inference import decoded_pictures
+from graft.preprocessing import Preprocessing
 from graft.report.pictures import confident_mistakes
 from graft.results import FinishedRun
 
@@ -84,7 +88,6 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     dataset = data.pictures("val", augmented=False)
     places = chosen(len(dataset), MOST_EMBEDDED, data.seed)
     assert data.preprocessing is not None
-    seen = torch.stack([dataset[place, None][0] for place in places])
     stored = data.features.get("val")
     is_of_head = module.phase is not None and module.phase.learns == (HEAD,)
     if is_of_head and isinstance(stored, FeatureDataset):
@@ -92,27 +95,38 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     else:
         device = next(module.parameters()).device
         backbone = module.classifier.backbone.eval()
-        batches = seen.split(data.batch_size)
+        batches = [
+            torch.stack([dataset[place, None][0] for place in places[start : start + data.batch_size]])
+            for start in range(0, len(places), data.batch_size)
+        ]
         features = torch.cat([backbone(batch.to(device)).float().cpu() for batch in batches])
     head = module.classifier.head.eval()
     shares = head(features.to(next(head.parameters()).device)).float().softmax(dim=1).cpu()
     labels = torch.tensor([dataset.labels[place] for place in places])
     names, predicted = data.class_names, shares.argmax(dim=1)
-    pictures = denormalised(seen, data.preprocessing)
+    some = chosen(len(places), SHOWN, data.seed)  # The first ones would all be of the first class.
     titles = [
-        f"is {names[int(label)]}\ncalled {names[int(guess)]} {float(share):.0%}"
-        for label, guess, share in zip(labels, predicted, shares.max(dim=1).values, strict=True)
-    ][:SHOWN]
-    wrong = (labels != predicted).tolist()[:SHOWN]
-    writer.add_figure("pictures/validation, with predictions", picture_grid(pictures[:SHOWN], titles, wrong))
+        f"is {names[int(labels[n])]}\ncalled {names[int(predicted[n])]} {float(shares[n].max()):.0%}"
+        for n in some
+    ]
+    wrong = (labels != predicted)[some].tolist()
+    seen = denormalised(torch.stack([dataset[places[n], None][0] for n in some]), data.preprocessing)
+    writer.add_figure("pictures/validation, with predictions", picture_grid(seen, titles, wrong))
     samples = data.samples["val"]
     rows = [
         [names[int(label)], names[int(guess)], samples[place].path]
         for place, label, guess in zip(places, labels, predicted, strict=True)
     ]
-    small = F.interpolate(pictures, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
+    small = thumbnails(data.preprocessing, [data.root / path for _, _, path in rows])
     header = ["label", "predicted", "path"]
     writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
+
+
+def thumbnails(preprocessing: Preprocessing, paths: list[Path]) -> Tensor:
+    """Return the pictures, resized and cropped as for the network, `[N, 3, 48, 48]`, 0 to 1."""
+    decoded = decoded_pictures(with_image_size(preprocessing, THUMBNAIL), paths, ahead=32)
+    gone = torch.zeros(3, THUMBNAIL, THUMBNAIL, dtype=torch.uint8)  # Its features may still be stored.
+    return torch.stack([gone if picture is None else picture for _, picture, _ in decoded]) / 255
 
 
 def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:

@@ -27,6 +27,6 @@ def confusion_figure(labels: Tensor, predicted: Tensor, class_names: list[str]) 
     axes.set(xlabel="predicted", ylabel="true")
     if classes <= MOST_NUMBERED:
         for row, column in np.ndindex(classes, classes):
-            shade = "black" if shares[row, column] > 0.6 else "white"
+            shade = "black" if shares[row, column] > 0.48 else "white"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=shade)
     return figure
