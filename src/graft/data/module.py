@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from graft.data.splits import (
     read_splits,
     write_splits,
 )
+from graft.data.threads import usable_cpus
 from graft.data.transforms import (
     Augmentation,
     decoding_side,
@@ -210,9 +210,12 @@ def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: 
     Raises UserError where none would be left of a class or of a given split.
     """
     name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
-    digests, bad = inspect_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
+    folder = root.absolute()
+    digests, bad = inspect_pictures(
+        [f"{folder}/{s.path}" for s in samples], cache / "checked" / f"{name}.tsv"
+    )
     refuse_or_skip(bad, on_error)
-    kept = [replace(s, digest=digests[root / s.path]) for s in samples if root / s.path in digests]
+    kept = [replace(s, digest=digest) for s, digest in zip(samples, digests, strict=True) if digest]
     gone = [
         f"class {name}" for name in sorted({s.class_name for s in samples} - {s.class_name for s in kept})
     ]
@@ -234,8 +237,3 @@ def resolve_workers(num_workers: int | str, pictures: int) -> int:
     if not isinstance(num_workers, int) or num_workers < 0:
         raise UserError(f"data.num_workers={num_workers}: write auto or a number of processes.")
     return num_workers
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may run on; a batch system grants it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
