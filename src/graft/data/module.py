@@ -209,11 +209,10 @@ def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: 
 
     Raises UserError where none would be left of a class or of a given split.
     """
-    name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
     folder = root.absolute()
-    digests, bad = inspect_pictures(
-        [f"{folder}/{s.path}" for s in samples], cache / "checked" / f"{name}.tsv"
-    )
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    paths = [f"{folder}/{sample.path}" for sample in samples]
+    digests, bad = inspect_pictures(paths, cache / "checked" / f"{name}.tsv")
     refuse_or_skip(bad, on_error)
     kept = [replace(s, digest=digest) for s, digest in zip(samples, digests, strict=True) if digest]
     gone = [
