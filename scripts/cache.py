@@ -20,9 +20,9 @@ SETTINGS = {
 
 def main(settings: dict[str, Any]) -> int:
     """Print one line a network and preprocessing, and the sum; remove them where that is asked for."""
-    from graft.features.folders import feature_folders, remove
+    from graft.cache_folders import cache_folders, remove
 
-    folders = feature_folders(settings["dir"])
+    folders = cache_folders(settings["dir"])
     for folder in folders:
         recipe = folder.recipe
         height, width = recipe["preprocessing"]["crop"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from graft.features.folders import feature_folders, lock_of
+from graft.cache_folders import cache_folders, lock_of
 from graft.training import train
 from tests.conftest import PROJECT, MakeConfig
 
@@ -26,7 +26,7 @@ def test_features_are_listed_and_removed_unless_they_are_being_filled(
     listed = cache(tmp_path / "cache").stdout
     assert "test_efficientnet" in listed
     assert "32x32 pixels, float32" in listed
-    (folder,) = feature_folders(tmp_path / "cache" / "features")
+    (folder,) = cache_folders(tmp_path / "cache" / "features")
     with FileLock(lock_of(folder.path)):
         assert "in use, kept" in cache(tmp_path / "cache", "action=clear").stdout
     assert "removed" in cache(tmp_path / "cache", "action=clear").stdout

@@ -5,10 +5,13 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+from graft.data.folder import Sample
 from graft.data.images import open_rgb
+from graft.data.splits import SPLITS
 from graft.data.threads import in_threads
 from graft.errors import UserError
 
@@ -18,6 +21,31 @@ MOST_NAMED = 10
 
 # Paths are text here: a hundred thousand Path objects take seconds to make and to compare.
 AnyPath = str | os.PathLike[str]
+
+
+def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
+    """Return the samples whose pictures can be decoded, with their hashes; refuse or warn about the others.
+
+    Raises UserError where none would be left of a class or of a given split.
+    """
+    folder = root.absolute()
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    paths = [f"{folder}/{sample.path}" for sample in samples]
+    digests, bad = inspect_pictures(paths, cache / "checked" / f"{name}.tsv")
+    refuse_or_skip(bad, on_error)
+    kept = [replace(s, digest=digest) for s, digest in zip(samples, digests, strict=True) if digest]
+    gone = [
+        f"class {name}" for name in sorted({s.class_name for s in samples} - {s.class_name for s in kept})
+    ]
+    gone += [
+        f"split {split}" for split in SPLITS if split in {s.split for s in samples} - {s.split for s in kept}
+    ]
+    if gone:
+        raise UserError(
+            f"data.on_error=skip leaves nothing of {', '.join(gone)}: no picture there can be read. "
+            f"Mend the pictures of {root}, or remove the whole folder."
+        )
+    return kept
 
 
 def inspect_pictures(paths: Sequence[AnyPath], remembered: Path) -> tuple[list[str], dict[Path, str]]:

@@ -12,8 +12,7 @@ from rich.progress import Progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AT_ONCE = 512  # Calls that wait or whose results wait: a hundred thousand of them take much memory.
-DELAY = 2.0  # Seconds after which there is a progress bar.
+AT_ONCE = 128  # Calls that wait, or whose results wait: all at once would take much memory.
 
 
 def usable_cpus() -> int:

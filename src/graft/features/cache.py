@@ -18,11 +18,11 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 
+from graft.cache_folders import RECIPE, evict, lock_of
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
 from graft.features.extraction import extract_missing
-from graft.features.folders import RECIPE, evict, lock_of
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
