@@ -28,11 +28,12 @@ class Run:
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
     """Run `python COMMAND` in the project's folder; RuntimeError with its output where it fails."""
+    path = os.pathsep.join(["scripts", *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": "scripts"} | dict(environment or {}),
+        env=os.environ | {"PYTHONPATH": path} | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -19,6 +19,7 @@ from graft.data.decoded import PicturesInMemory, Shrinking
 from graft.data.images import open_rgb
 from graft.data.transforms import Augmentation, evaluation_transform
 from graft.errors import UserError
+from graft.features.views import Views
 from graft.preprocessing import Preprocessing
 
 SMALL = Preprocessing((36,), (32, 32), "bicubic", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -198,6 +199,21 @@ def test_a_worker_gets_the_memory_and_no_copy(make_data: MakeData) -> None:
     received = pickle.loads(sent)
     assert received[0].tobytes() == kept[0].tobytes()
     assert os.fstat(received.file.fileno()).st_ino == os.fstat(kept.file.fileno()).st_ino
+
+
+def test_views_of_a_frozen_backbone_come_out_of_kept_pictures_once_they_are_needed(
+    make_data: MakeData,
+) -> None:
+    data = make_data("ram")
+    views, others = Views(data, "train", 3), Views(make_data("none"), "train", 3)
+    assert not data.kept
+    views.keep_decoded()
+    kept = data.pictures("train", augmented=True, kept=data.kept["train"])
+    seed = int.from_bytes(views.keys[1].tobytes()[:8], "little") >> 2
+    assert torch.equal(views[1], kept[0, seed][0])
+    assert torch.equal(views[0], others[0])
+    is_shared = (views.keys == others.keys).reshape(-1, 3).all(axis=0).tolist()
+    assert is_shared == [True, False, False]
 
 
 def test_pictures_that_do_not_fit_into_memory_are_refused(

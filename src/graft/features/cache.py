@@ -130,6 +130,8 @@ class FeatureCache:
                 store.refresh()
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
                 if (store.locate(keys)[:, 0] < 0).any():
+                    for of_split in views.values():
+                        of_split.keep_decoded()
                     fast = folded(backbone, noise(data.preprocessing.crop).to(device))
                 extract_missing(store, keys, every, extract, data.batch_size, data.num_workers)
         except OSError as error:
