@@ -165,7 +165,7 @@ def fill(arguments: tuple[MakeData, Path]) -> None:
     count = 0
     shrink = Shrinking.__call__
 
-    def counting(self: Shrinking, path: Path | str) -> Image.Image:
+    def counting(self: Shrinking, path: str) -> Image.Image:
         nonlocal count
         count += 1
         return shrink(self, path)

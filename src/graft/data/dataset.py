@@ -47,7 +47,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         index, seed = key
         if self.kept is None:
-            picture = reopen_rgb(self.root / self.paths[index], self.shorter_side)
+            picture = reopen_rgb(f"{self.root}/{self.paths[index]}", self.shorter_side)
         else:
             picture = self.kept[index]
         return apply(self.transform, picture, seed), torch.tensor(self.labels[index])

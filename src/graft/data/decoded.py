@@ -52,7 +52,7 @@ class Shrinking:
             ).hexdigest(),
         }
 
-    def __call__(self, path: Path | str) -> Image.Image:
+    def __call__(self, path: str) -> Image.Image:
         """Return the picture as 8-bit RGB; UserError where its file cannot be read any more."""
         picture = reopen_rgb(path, DECODING_MARGIN * max(self.size))
         if len(self.size) == 1:
@@ -107,7 +107,7 @@ class PicturesOnDisk:
             raise self._refusal(error) from error
 
     def _make(self, index: int) -> Image.Image:
-        picture = self.shrink(self.root / self.samples[index].path)
+        picture = self.shrink(f"{self.root}/{self.samples[index].path}")
         write_picture(self._file(index), picture)
         return picture
 

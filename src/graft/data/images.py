@@ -35,7 +35,7 @@ def open_rgb(file: Path | str | BinaryIO, shorter_side: int | None = None) -> Im
         return to_rgb(ImageOps.exif_transpose(picture))
 
 
-def reopen_rgb(file: Path | str, shorter_side: int) -> Image.Image:
+def reopen_rgb(file: str, shorter_side: int) -> Image.Image:
     """Return a picture that could be decoded when the run began; UserError where it cannot be now."""
     try:
         return open_rgb(file, shorter_side)
