@@ -20,6 +20,7 @@ from graft.data.images import open_rgb
 from graft.data.transforms import Augmentation, evaluation_transform
 from graft.errors import UserError
 from graft.features.views import Views
+from graft.memory import available_memory
 from graft.preprocessing import Preprocessing
 
 SMALL = Preprocessing((36,), (32, 32), "bicubic", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -222,6 +223,11 @@ def test_pictures_that_do_not_fit_into_memory_are_refused(
     monkeypatch.setattr(decoded, "available_memory", lambda: 1000.0)
     with pytest.raises(UserError, match=r"data\.cache=ram: 8 pictures take about .* write data\.cache=disk"):
         make_data("ram").train_dataloader()
+
+
+def test_the_memory_that_is_left_is_a_part_of_the_machines() -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < available_memory() < whole
 
 
 def test_a_folder_that_cannot_be_written_is_named(make_data: MakeData, tmp_path: Path) -> None:

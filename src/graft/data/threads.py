@@ -27,7 +27,7 @@ def in_threads(
     console = Console(stderr=True)
     with (
         ThreadPoolExecutor(usable_cpus()) as pool,
-        Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress,
+        Progress(console=console, transient=True, disable=not (items and sys.stderr.isatty())) as progress,
     ):
         task = progress.add_task(description, total=len(items))
         for start in range(0, len(items), AT_ONCE):
