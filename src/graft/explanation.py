@@ -64,13 +64,10 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
 
 
 def overlay(picture: Tensor, heat: np.ndarray) -> Image.Image:
-    """Return the uint8 picture `[3, H, W]` under the heat map `[H, W]`, 0 to 1, dark to yellow."""
-    image, colours = import_extra("pytorch_grad_cam.utils.image", "explain"), import_extra("cv2", "explain")
+    """Return the uint8 picture `[3, H, W]` under the heat map `[H, W]`, 0 to 1, blue to red."""
+    image = import_extra("pytorch_grad_cam.utils.image", "explain")
     shown = picture.permute(1, 2, 0).numpy().astype(np.float32) / 255
-    # Brighter is more in inferno, whoever looks at it; grad-cam's own rainbow needs red beside green.
-    return Image.fromarray(
-        image.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
-    )
+    return Image.fromarray(image.show_cam_on_image(shown, heat, use_rgb=True))
 
 
 def last_feature_maps(classifier: nn.Module, pictures: Tensor) -> tuple[nn.Module, bool]:
