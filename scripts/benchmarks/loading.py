@@ -9,7 +9,12 @@ from benchmarks.pictures import generated
 
 SIZES = {"0.2": (512, 384), "2": (1632, 1224), "12": (4000, 3000)}  # megapixels
 COUNT = 200
-LOADERS = {"ImageFolder": "torchvision", "Graft": "graft"}
+LOADERS = {
+    "ImageFolder": "torchvision",
+    "Graft": "none",
+    "Graft, data.cache=ram": "ram",
+    "Graft, data.cache=disk": "disk",
+}
 
 
 def measure(work: Path, repetitions: int) -> str:

@@ -30,11 +30,12 @@ def run(
     command: Sequence[str], environment: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> Run:
     """Run `python COMMAND` in the project's folder; RuntimeError with its output where it fails."""
+    path = os.pathsep.join(["scripts", *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
     with subprocess.Popen(
         [python, *command],
         cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": "scripts"} | dict(environment or {}),
+        env=os.environ | {"PYTHONPATH": path} | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graft.data.images import open_rgb
-from graft.data.module import usable_cpus
+from graft.data.threads import usable_cpus
 from graft.data.transforms import decoding_side, evaluation_crop
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing

@@ -1,7 +1,8 @@
-"""Keeps the C library from returning freed memory to the system after every batch."""
+"""Memory: what is free, and keeping the C library from returning it to the system after every batch."""
 
 import ctypes
 import sys
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 LARGEST_INT = 2**31 - 1
@@ -20,3 +21,21 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+
+
+def available_memory() -> float:
+    """Return the bytes of memory that machine and container have left; infinity where they do not say."""
+    found = [float("inf")]
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.is_file():
+        found.append(1024 * int(read_table(meminfo)["MemAvailable:"]))
+    if (group / "memory.max").is_file() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        kinds = read_table(group / "memory.stat")
+        files = int(kinds["active_file"]) + int(kinds["inactive_file"])  # given up when memory is short
+        found.append(int(limit) - int((group / "memory.current").read_text()) + files)
+    return min(found)
+
+
+def read_table(file: Path) -> dict[str, str]:
+    """Return the second word of every line by the first."""
+    return {words[0]: words[1] for words in map(str.split, file.read_text().splitlines())}

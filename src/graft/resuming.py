@@ -34,7 +34,15 @@ MATTERING_OF_TRAINER = (
     "precision",
 )
 MATTERING_OF_FEATURES = ("cache", "views", "dtype")
-MATTERING_OF_DATA = ("batch_size", "balanced", "image_size", "limit", "val_fraction", "test_fraction")
+MATTERING_OF_DATA = (
+    "batch_size",
+    "balanced",
+    "cache",
+    "image_size",
+    "limit",
+    "val_fraction",
+    "test_fraction",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from graft.features.folders import feature_folders, lock_of
+from graft.cache_folders import cache_folders, lock_of
 from graft.training import train
 from tests.conftest import PROJECT, MakeConfig
 
@@ -18,19 +18,21 @@ def cache(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_features_are_listed_and_removed_unless_they_are_being_filled(
+def test_features_and_pictures_are_listed_and_removed_unless_they_are_being_filled(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     assert "0.0 MB" in cache(tmp_path / "cache").stdout
-    train(make_config("trainer.max_epochs=1"))
+    train(make_config("trainer.max_epochs=1", "features.views=2", "data.cache=disk"))
     listed = cache(tmp_path / "cache").stdout
     assert "test_efficientnet" in listed
     assert "32x32 pixels, float32" in listed
-    (folder,) = feature_folders(tmp_path / "cache" / "features")
+    assert "decoded pictures, 37 pixels a side, bicubic" in listed
+    (folder,) = cache_folders(tmp_path / "cache" / "features")
     with FileLock(lock_of(folder.path)):
         assert "in use, kept" in cache(tmp_path / "cache", "action=clear").stdout
     assert "removed" in cache(tmp_path / "cache", "action=clear").stdout
     assert not folder.path.exists()
+    assert not list((tmp_path / "cache" / "pictures").glob("*/*"))
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

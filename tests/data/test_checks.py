@@ -1,5 +1,6 @@
 """Unreadable pictures are found before training, all of them, and good ones are remembered."""
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from graft.data.checks import inspect_pictures, refuse_or_skip
+from graft.data.threads import AT_ONCE
 from graft.errors import UserError
 from tests.conftest import write_pictures
 
@@ -38,6 +40,18 @@ def test_good_pictures_are_remembered_until_they_change(paths: list[Path], tmp_p
     assert len(seen.read_text().splitlines()) == 3
     paths[0].write_text("changed")
     assert list(inspect_pictures(paths, seen)[1]) == [paths[0]]
+
+
+def test_each_of_very_many_pictures_gets_its_own_hash(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "b", AT_ONCE + 20, 100, seed=0)
+    many = sorted((tmp_path / "b").iterdir())
+    many[AT_ONCE + 3].write_text("no picture")
+    expected = [hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in many]
+    expected[AT_ONCE + 3] = ""
+    for _ in range(2):  # read, and remembered
+        digests, bad = inspect_pictures(many, tmp_path / "seen.tsv")
+        assert digests == expected
+        assert list(bad) == [many[AT_ONCE + 3]]
 
 
 def test_a_damaged_memory_is_made_anew(paths: list[Path], tmp_path: Path) -> None:

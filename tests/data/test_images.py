@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from PIL import Image
 
 from graft.data.checks import inspect_pictures
 from graft.data.images import open_rgb, picture_endings
-from graft.data.transforms import decoding_side, evaluation_transform
+from graft.data.transforms import decoding_side, evaluation_crop, evaluation_transform
 from graft.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((256,), (224, 224), "bicubic", True, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -95,6 +96,22 @@ def test_a_large_jpeg_is_decoded_no_larger_than_needed_and_looks_the_same(
     assert max(whole.size) == 4000
     transform = evaluation_transform(PREPROCESSING)
     assert (transform(reduced) - transform(whole)).abs().max() < 0.05  # about three of 256 grey values
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+@pytest.mark.parametrize(("side", "reduction", "bound"), [(106, 2, 2.5), (53, 4, 2.5), (26, 8, 4.0)])
+def test_what_a_network_sees_of_a_sharp_photograph_hardly_differs(
+    name: str, side: int, reduction: int, bound: float
+) -> None:
+    """The bounds are mean differences in grey values of 256; the sides are the least favourable ones."""
+    photograph = Path(sklearn.datasets.__file__).parent / "images" / name
+    preprocessing = Preprocessing((side,), (side, side), "bicubic", True, (0.5,) * 3, (0.25,) * 3)
+    reduced, whole = open_rgb(photograph, decoding_side(preprocessing)), open_rgb(photograph)
+    assert reduced.size == tuple(-(-length // reduction) for length in whole.size)
+    crop = evaluation_crop(preprocessing)
+    seen, expected = crop(reduced).float(), crop(whole).float()
+    assert 0 < (seen - expected).abs().mean() < bound
+    assert expected.std() > 60
 
 
 def test_a_jpeg_that_is_not_large_and_other_formats_stay_as_they_are(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig
 
 import graft
+from graft.cache_folders import cache_folders, evict
 from graft.errors import UserError
 from graft.features import extraction
-from graft.features.folders import evict, feature_folders
 from graft.features.recipe import code_digest
 from graft.features.store import FeatureStore
 from graft.training import train
@@ -206,13 +206,13 @@ def test_what_was_not_used_for_longest_goes_first(make_config: MakeConfig, tmp_p
     settings = ["trainer.max_epochs=1", "augmentation=none", f"features.dir={root}"]
     for size in (32, 40, 48):
         train(make_config(*settings, f"data.image_size={size}", run=str(size)))
-    folders = feature_folders(root)
+    folders = cache_folders(root)
     sizes = [folder.recipe["preprocessing"]["crop"][0] for folder in folders]
     assert sizes == [48, 40, 32]
     evict(folders[0].path, folders[0].size + folders[1].size)
-    assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [48, 40]
+    assert [f.recipe["preprocessing"]["crop"][0] for f in cache_folders(root)] == [48, 40]
     evict(folders[1].path, 1)
-    assert [f.recipe["preprocessing"]["crop"][0] for f in feature_folders(root)] == [40]
+    assert [f.recipe["preprocessing"]["crop"][0] for f in cache_folders(root)] == [40]
 
 
 def test_the_test_split_is_left_alone_where_another_phase_follows(

@@ -1,4 +1,4 @@
-"""Loading: pictures a second of two epochs through a loader, the second one timed, nothing else running."""
+"""Loading: two epochs through a loader, pictures a second of the second one; nothing else runs."""
 
 import json
 import sys
@@ -17,8 +17,8 @@ from graft.data.transforms import Augmentation, training_transform
 AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the default
 
 
-def main(way: str, root: Path, cache: str) -> None:
-    """Print the pictures a second of a way, `torchvision` or `graft`."""
+def main(way: str, root: Path, folder: str) -> None:
+    """Print the pictures a second of a way: `torchvision`, or Graft's with a choice of `data.cache`."""
     preprocessing = build_backbone("packaged", "efficientnet_lite0").preprocessing
     loader: DataLoader
     if way == "torchvision":
@@ -34,7 +34,8 @@ def main(way: str, root: Path, cache: str) -> None:
             batch_size=BATCH_SIZE,
             num_workers=1,
             augmentation=AUGMENTATION,
-            cache_dir=cache,
+            cache=way,
+            cache_dir=folder,
         )
         data.use_preprocessing(preprocessing)
         loader = data.train_dataloader()

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
+from graft.data.decoded import KeptPictures
 from graft.data.folder import Sample
-from graft.data.images import open_rgb
+from graft.data.images import reopen_rgb
 from graft.data.transforms import apply
-from graft.errors import UserError
 
 # An index, and for training the seed of this picture's augmentation in this epoch.
 Key = tuple[int, int | None]
@@ -20,7 +20,8 @@ Key = tuple[int, int | None]
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`.
 
-    `shorter_side` is the least that the transform needs of a picture, in pixels; see `open_rgb`.
+    `shorter_side` is the least that the transform needs of a picture, in pixels; see `open_rgb`. Pictures
+    that are kept decoded are taken from there.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         class_names: list[str],
         transform: v2.Compose,
         shorter_side: int,
+        kept: KeptPictures | None = None,
     ) -> None:
         self.root = root
         self.paths = [sample.path for sample in samples]
@@ -37,18 +39,17 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.labels = [labels[sample.class_name] for sample in samples]
         self.transform = transform
         self.shorter_side = shorter_side
+        self.kept = kept
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         index, seed = key
-        path = self.root / self.paths[index]
-        try:
-            picture = open_rgb(path, self.shorter_side)
-        except Exception as error:
-            # It was whole when the run began. Another picture in its place would be another data set.
-            raise UserError(f"{path} cannot be read any more ({error}).") from error
+        if self.kept is None:
+            picture = reopen_rgb(f"{self.root}/{self.paths[index]}", self.shorter_side)
+        else:
+            picture = self.kept[index]
         return apply(self.transform, picture, seed), torch.tensor(self.labels[index])
 
 

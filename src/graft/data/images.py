@@ -6,6 +6,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from graft.errors import UserError
+
 # Documents, films and scientific grids that Pillow can open but nobody means as a photograph.
 NOT_PICTURES = {".eps", ".ps", ".pdf", ".mpg", ".mpeg", ".grib", ".h5", ".hdf", ".fits", ".fit", ".bufr"}
 NOT_PICTURES |= {".emf", ".wmf", ".cur", ".ani", ".fli", ".flc", ".iim", ".palm", ".blp"}
@@ -18,7 +20,7 @@ def picture_endings() -> frozenset[str]:
     return frozenset(can_open - NOT_PICTURES)
 
 
-def open_rgb(file: Path | BinaryIO, shorter_side: int | None = None) -> Image.Image:
+def open_rgb(file: Path | str | BinaryIO, shorter_side: int | None = None) -> Image.Image:
     """Return the picture's first frame as 8-bit RGB, upright, transparency on white.
 
     With `shorter_side`, in pixels, a JPEG may come at a half, a quarter or an eighth of its size, as long as
@@ -31,6 +33,15 @@ def open_rgb(file: Path | BinaryIO, shorter_side: int | None = None) -> Image.Im
             picture.draft(None, (shorter_side, shorter_side))
         picture.load()
         return to_rgb(ImageOps.exif_transpose(picture))
+
+
+def reopen_rgb(file: str, shorter_side: int) -> Image.Image:
+    """Return a picture that could be decoded when the run began; UserError where it cannot be now."""
+    try:
+        return open_rgb(file, shorter_side)
+    except Exception as error:
+        # Pillow's decoders raise many types. Another picture in its place would be another data set.
+        raise UserError(f"{file} cannot be read any more ({error}).") from error
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

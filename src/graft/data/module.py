@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from graft.data.checks import inspect_pictures, refuse_or_skip
+from graft.data.checks import without_unreadable
 from graft.data.dataset import EpochSampler, EvaluationBatches, ImageDataset, Key, TrainingBatches
+from graft.data.decoded import CHOICES, KeptPictures, PicturesInMemory, PicturesOnDisk, Shrinking
 from graft.data.elpv import prepare_elpv
-from graft.data.folder import Sample, scan_folder, with_metadata
+from graft.data.folder import scan_folder, with_metadata
 from graft.data.splits import (
     SPLITS,
     check_splits,
@@ -26,6 +26,7 @@ from graft.data.splits import (
     read_splits,
     write_splits,
 )
+from graft.data.threads import usable_cpus
 from graft.data.transforms import (
     Augmentation,
     decoding_side,
@@ -66,10 +67,11 @@ class ImageFolderDataModule(L.LightningDataModule):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         balanced: bool = False,
+        cache: str = "none",
         cache_dir: str = "~/.cache/graft",
     ) -> None:
         super().__init__()
-        check_settings(val_fraction, test_fraction, image_size, batch_size, on_error)
+        check_settings(val_fraction, test_fraction, image_size, batch_size, on_error, cache)
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.batch_size = batch_size
@@ -77,6 +79,8 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.augmentation = augmentation or Augmentation()
         self.balanced = balanced
         self.preprocessing: Preprocessing | None = None
+        self.cache, self.cache_dir = cache, Path(cache_dir).expanduser()
+        self.kept: dict[str, KeptPictures] = {}  # decoded pictures of the splits that loaders have read
         self.first_epoch = 0  # of a resumed run, the one it goes on with
         # What a network's frozen front makes of each split; the loaders give these instead of pictures.
         self.features: Mapping[str, Dataset[Batch]] = {}
@@ -84,7 +88,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
         if splits is not None:
             found = read_splits(Path(splits).expanduser(), [replace(s, split=None) for s in found])
-        found = without_unreadable(self.root, found, on_error, Path(cache_dir).expanduser())
+        found = without_unreadable(self.root, found, on_error, self.cache_dir)
         if splits is None:
             fractions = {"val": val_fraction, "test": test_fraction}
             found = make_missing_splits(found, fractions, seed)
@@ -105,6 +109,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         if self.image_size is not None:
             preprocessing = with_image_size(preprocessing, self.image_size)
         self.preprocessing = preprocessing
+        self.kept = {}
 
     def digest(self) -> str:
         """Return a hash of which picture is in which class and split."""
@@ -115,15 +120,33 @@ class ImageFolderDataModule(L.LightningDataModule):
         """Write which picture is in which split; `data.splits=FILE` takes it back."""
         write_splits([sample for split in SPLITS for sample in self.samples[split]], file)
 
-    def pictures(self, split: str, augmented: bool) -> ImageDataset:
-        """Return the pictures of a split, varied as for training or as the weights' authors see them."""
+    def pictures(self, split: str, augmented: bool, kept: KeptPictures | None = None) -> ImageDataset:
+        """Return the pictures of a split, varied as for training or as the weights' authors see them.
+
+        They come from their files, or from those that are kept decoded.
+        """
         assert self.preprocessing is not None
         if augmented:
             transform = training_transform(self.preprocessing, self.augmentation)
         else:
             transform = evaluation_transform(self.preprocessing)
         shorter_side = decoding_side(self.preprocessing, self.augmentation if augmented else None)
-        return ImageDataset(self.root, self.samples[split], self.class_names, transform, shorter_side)
+        return ImageDataset(self.root, self.samples[split], self.class_names, transform, shorter_side, kept)
+
+    def keep_decoded(self, split: str) -> KeptPictures | None:
+        """Return the split's decoded pictures, made at the first call; None where none are kept."""
+        assert self.preprocessing is not None
+        is_read_once = split == "test" and self.cache == "ram"
+        if self.cache == "none" or is_read_once:
+            return None
+        if split not in self.kept:
+            shrink = Shrinking(self.preprocessing, self.augmentation if split == "train" else None)
+            samples = self.samples[split]
+            if self.cache == "ram":
+                self.kept[split] = PicturesInMemory(self.root, samples, shrink)
+            else:
+                self.kept[split] = PicturesOnDisk(self.root, samples, shrink, self.cache_dir / "pictures")
+        return self.kept[split]
 
     def train_dataloader(self) -> Loader:
         """Return augmented, shuffled batches of the training split."""
@@ -153,7 +176,7 @@ class ImageFolderDataModule(L.LightningDataModule):
             features = self.features[split]
             return DataLoader(features, batch_sampler=batches, collate_fn=as_it_is, generator=generator)
         return DataLoader(
-            self.pictures(split, augmented=split == "train"),
+            self.pictures(split, augmented=split == "train", kept=self.keep_decoded(split)),
             batch_sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0 and keeps_workers,
@@ -188,7 +211,12 @@ def as_it_is(batch: Any) -> Any:
 
 
 def check_settings(
-    val_fraction: float, test_fraction: float, image_size: int | None, batch_size: int, on_error: str
+    val_fraction: float,
+    test_fraction: float,
+    image_size: int | None,
+    batch_size: int,
+    on_error: str,
+    cache: str,
 ) -> None:
     """Raise a UserError for a setting outside its range."""
     for key, fraction in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
@@ -202,29 +230,8 @@ def check_settings(
         raise UserError(f"data.image_size={image_size}: it is in pixels, at least 8.")
     if on_error not in ("raise", "skip"):
         raise UserError(f"data.on_error={on_error}: write raise or skip.")
-
-
-def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
-    """Return the samples whose pictures can be decoded, with their hashes; refuse or warn about the others.
-
-    Raises UserError where none would be left of a class or of a given split.
-    """
-    name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
-    digests, bad = inspect_pictures([root / s.path for s in samples], cache / "checked" / f"{name}.tsv")
-    refuse_or_skip(bad, on_error)
-    kept = [replace(s, digest=digests[root / s.path]) for s in samples if root / s.path in digests]
-    gone = [
-        f"class {name}" for name in sorted({s.class_name for s in samples} - {s.class_name for s in kept})
-    ]
-    gone += [
-        f"split {split}" for split in SPLITS if split in {s.split for s in samples} - {s.split for s in kept}
-    ]
-    if gone:
-        raise UserError(
-            f"data.on_error=skip leaves nothing of {', '.join(gone)}: no picture there can be read. "
-            f"Mend the pictures of {root}, or remove the whole folder."
-        )
-    return kept
+    if cache not in CHOICES:
+        raise UserError(f"data.cache={cache}: write one of {', '.join(CHOICES)}.")
 
 
 def resolve_workers(num_workers: int | str, pictures: int) -> int:
@@ -234,8 +241,3 @@ def resolve_workers(num_workers: int | str, pictures: int) -> int:
     if not isinstance(num_workers, int) or num_workers < 0:
         raise UserError(f"data.num_workers={num_workers}: write auto or a number of processes.")
     return num_workers
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may run on; a batch system grants it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

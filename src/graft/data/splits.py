@@ -43,8 +43,9 @@ def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], 
 
 def check_every_class_is_everywhere(samples: list[Sample], classes: set[str], splits: list[str]) -> None:
     """Raise a UserError where pictures that stay together left a split without one of a class."""
+    present = {(sample.class_name, sample.split) for sample in samples}
     for name in sorted(classes):
-        lacking = set(splits) - {sample.split for sample in samples if sample.class_name == name}
+        lacking = {split for split in splits if (name, split) not in present}
         if lacking:
             few = (
                 "too few groups of data.keep_together hold it" if any(s.unit for s in samples) else "too few"
@@ -73,20 +74,20 @@ def draw(pool: list[Sample], size: int, chance: random.Random, spare: int) -> se
     Every stratum (class and metadata value) gives its share, every class at least one picture, and
     keeps `spare` for the splits that come after.
     """
-    strata: dict[tuple[str, str], list[list[str]]] = defaultdict(list)
+    strata: dict[tuple[str, str], list[list[Sample]]] = defaultdict(list)
     for unit in units(pool):
-        strata[unit[0].class_name, unit[0].stratum].append([sample.path for sample in unit])
+        strata[unit[0].class_name, unit[0].stratum].append(unit)
     quotas = share_out(size, {key: sum(map(len, held)) for key, held in strata.items()}, spare)
     chosen: set[str] = set()
     for key in sorted(strata):
         held = strata[key]
         chance.shuffle(held)
         taken = 0
-        for number, paths in enumerate(held):
-            is_nearer = abs(taken + len(paths) - quotas[key]) < abs(taken - quotas[key])
+        for number, unit in enumerate(held):
+            is_nearer = abs(taken + len(unit) - quotas[key]) < abs(taken - quotas[key])
             if is_nearer and number < len(held) - (1 if len(held) > 1 else 0):
-                chosen.update(paths)
-                taken += len(paths)
+                chosen.update(sample.path for sample in unit)
+                taken += len(unit)
     return chosen
 
 
@@ -100,6 +101,9 @@ def units(pool: list[Sample]) -> list[list[Sample]]:
         together[f"unit {sample.unit}" if sample.unit else f"path {sample.path}"].append(sample)
     found = []
     for members in together.values():
+        if len(members) == 1:
+            found.append(members)
+            continue
         common = Counter(member.class_name for member in members).most_common(1)[0][0]
         found.append(sorted(members, key=lambda member: member.class_name != common))
     return found

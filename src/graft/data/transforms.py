@@ -17,6 +17,9 @@ INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode} | {"random": I
 # falls on detail that the resize removes anyway.
 DECODING_MARGIN = 2
 
+# A kept picture's shorter side, of the crop's: what evaluation resizes to for most weights, at least.
+KEPT_MARGIN = 1.15
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -84,14 +87,13 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation)
 
 def resize_and_crop(preprocessing: Preprocessing) -> list[v2.Transform]:
     """Return the steps to the evaluation crop, on the Pillow picture."""
-    return [
-        v2.Resize(
-            list(preprocessing.resize),
-            interpolation=INTERPOLATIONS[preprocessing.interpolation],
-            antialias=preprocessing.antialias,
-        ),
-        v2.CenterCrop(list(preprocessing.crop)),
-    ]
+    return [resizing(preprocessing, preprocessing.resize), v2.CenterCrop(list(preprocessing.crop))]
+
+
+def resizing(preprocessing: Preprocessing, size: tuple[int, ...]) -> v2.Resize:
+    """Return the weights' own way to resize, to (shorter side,) or (height, width) in pixels."""
+    mode = INTERPOLATIONS[preprocessing.interpolation]
+    return v2.Resize(list(size), interpolation=mode, antialias=preprocessing.antialias)
 
 
 def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
@@ -114,6 +116,16 @@ def decoding_side(preprocessing: Preprocessing, augmentation: Augmentation | Non
         # The narrowest crop of the smallest area still has to have the pixels that it is resized to.
         needed = max(preprocessing.crop) * math.sqrt(augmentation.max_aspect / augmentation.min_scale)
     return math.ceil(DECODING_MARGIN * needed)
+
+
+def kept_size(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> tuple[int, ...]:
+    """Return the size of a decoded picture that is kept: (shorter side,) or (height, width), in pixels.
+
+    Without random crops it is what the transform resizes to, so that resizing once more changes nothing.
+    """
+    if augmentation is None or augmentation.min_scale == 1:
+        return preprocessing.resize
+    return (max(*preprocessing.resize, math.ceil(KEPT_MARGIN * max(preprocessing.crop))),)
 
 
 def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:

@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from graft.backbones import stages
+from graft.cache_folders import RECIPE, evict, lock_of
 from graft.data import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.boundary import Cut, find_cut, leading_parts, learns
 from graft.features.dataset import FeatureDataset
 from graft.features.estimate import estimate, operations_of
 from graft.features.extraction import extract_missing
-from graft.features.folders import RECIPE, evict, lock_of
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
@@ -144,6 +144,8 @@ class FeatureCache:
                 store.refresh()
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
                 if (store.locate(keys)[:, 0] < 0).any():
+                    for of_split in views.values():
+                        of_split.keep_decoded()
                     fast = folded(cut.front, pictures)
                 extract_missing(
                     store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers

@@ -20,16 +20,21 @@ class Views(Dataset[Tensor]):
     """
 
     def __init__(self, data: ImageFolderDataModule, split: str, count: int = 1) -> None:
-        self.count = count
+        self.data, self.split, self.count = data, split, count
         self.plain = data.pictures(split, augmented=False)
         self.varied = data.pictures(split, augmented=True)
         keys = [
-            view_key(sample.digest, data.augmentation, view)
+            view_key(sample.digest, data.augmentation, view, data.cache != "none")
             for sample in data.samples[split]
             for view in range(count)
         ]
         self.keys = np.frombuffer(b"".join(keys), KEY)
         self.labels = self.plain.labels
+
+    def keep_decoded(self) -> None:
+        """Take augmented views out of decoded pictures, where the data keep them: each is decoded once."""
+        if self.count > 1:
+            self.varied = self.data.pictures(self.split, True, self.data.keep_decoded(self.split))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -43,10 +48,12 @@ class Views(Dataset[Tensor]):
         return self.varied[index, seed][0]
 
 
-def view_key(picture: str, augmentation: Augmentation, view: int) -> bytes:
+def view_key(picture: str, augmentation: Augmentation, view: int, is_kept: bool = False) -> bytes:
     """Return the key of one view of a picture, which is named by the hash of its file.
 
-    View 0 does not depend on the augmentation.
+    View 0 depends neither on the augmentation nor on whether the picture is kept decoded.
     """
     parts = [picture] if view == 0 else [picture, json.dumps(asdict(augmentation)), str(view)]
+    if view and is_kept:
+        parts.append("out of a kept picture")
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=KEY.itemsize).digest()

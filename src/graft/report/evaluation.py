@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from graft.data.folder import Sample
-from graft.data.module import usable_cpus
+from graft.data.threads import usable_cpus
 from graft.evaluation import Evaluation
 from graft.inference import Model
 from graft.report.data import data_parts

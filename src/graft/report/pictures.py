@@ -14,7 +14,7 @@ from PIL import Image
 from graft.checkpoints import load_classifier
 from graft.data.folder import Sample
 from graft.data.images import open_rgb
-from graft.data.module import usable_cpus
+from graft.data.threads import usable_cpus
 from graft.errors import UserError
 from graft.explanation import explain
 from graft.runtimes import OPENERS

@@ -1,4 +1,4 @@
-"""The folders of features: what each holds, and which go when they take too much room."""
+"""Folders of what can be computed anew, one a recipe: what each holds, and which go when room is short."""
 
 import json
 import logging
@@ -16,8 +16,8 @@ RECIPE = "recipe.json"  # Written anew by every run that uses the folder: its ti
 
 
 @dataclass(frozen=True)
-class FeatureFolder:
-    """The features of one recipe."""
+class CacheFolder:
+    """The features or decoded pictures of one recipe."""
 
     path: Path
     recipe: dict[str, Any]
@@ -25,14 +25,14 @@ class FeatureFolder:
     last_used: float  # seconds since 1970
 
 
-def feature_folders(root: Path) -> list[FeatureFolder]:
-    """Return the folders of features below `root`, the one used last first."""
+def cache_folders(root: Path) -> list[CacheFolder]:
+    """Return the folders below `root`, the one used last first."""
     found = []
     for file in root.glob(f"*/{RECIPE}"):
         try:
             recipe = json.loads(file.read_text())
             size = sum(part.stat().st_size for part in file.parent.iterdir())
-            found.append(FeatureFolder(file.parent, recipe, size, file.stat().st_mtime))
+            found.append(CacheFolder(file.parent, recipe, size, file.stat().st_mtime))
         except (OSError, ValueError):
             continue  # Another process is just making or removing it.
     return sorted(found, key=lambda folder: -folder.last_used)
@@ -43,8 +43,8 @@ def lock_of(folder: Path) -> Path:
     return folder.with_suffix(".lock")
 
 
-def remove(folder: FeatureFolder) -> bool:
-    """Remove a folder of features; return whether it was free to be."""
+def remove(folder: CacheFolder) -> bool:
+    """Remove a folder; return whether it was free to be."""
     try:
         with FileLock(lock_of(folder.path), timeout=0):
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -56,7 +56,7 @@ def remove(folder: FeatureFolder) -> bool:
 def evict(keep: Path, limit: int) -> None:
     """Remove what was not used for longest, until all folders beside `keep` hold at most `limit` bytes."""
     total = 0
-    for folder in feature_folders(keep.parent):
+    for folder in cache_folders(keep.parent):
         total += folder.size
         if total > limit and folder.path != keep and remove(folder):
             total -= folder.size
