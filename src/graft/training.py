@@ -3,6 +3,8 @@
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +217,26 @@ def fit_phases(
         trainer.fit_loop.max_epochs = end
         for callback in trainer.early_stopping_callbacks:
             callback.wait_count = 0  # Each phase may take its time.
-        trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
+        with threads_that_pay(module, trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step:
             return
+
+
+@contextmanager
+def threads_that_pay(module: TransferModule, trainer: L.Trainer) -> Iterator[None]:
+    """Let one thread compute while only a head learns, from stored features on a CPU.
+
+    Its steps are too small to be shared: on a busy machine the threads would mostly wait for each other.
+    """
+    threads = torch.get_num_threads()
+    is_head = module.tail is not None and module.phase is not None and module.phase.learns == (HEAD,)
+    if is_head and trainer.strategy.root_device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def solve(module: TransferModule, data: ImageFolderDataModule) -> None:
