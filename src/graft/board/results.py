@@ -128,7 +128,11 @@ def thumbnails(preprocessing: Preprocessing, paths: list[Path]) -> Tensor:
 
 
 def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
-    """Return the settings by which runs differ, for the table of all runs."""
+    """Return the settings by which runs differ, for the table of all runs.
+
+    TensorBoard sorts them by name and shows the first five until others are ticked: learning rate and model
+    are among them.
+    """
     config, data = run.config, run.data
     assert data.preprocessing is not None
     return {
@@ -140,8 +144,8 @@ def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
         "weight decay": float(config.optimizer.get("weight_decay", 0.0)),
         "batch size": data.batch_size,
         "epochs": run.metrics["epoch"],
-        "image size": data.preprocessing.crop[0],
-        "augmented": str(data.augmentation.varies).lower(),
+        "pixels": data.preprocessing.crop[0],
+        "with augmentation": str(data.augmentation.varies).lower(),
         "seed": config.seed,
     }
 
