@@ -61,6 +61,7 @@ def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp
     start = HParamsPluginData.FromString(content.plugin_data.content).session_start_info
     assert start.hparams["learning rate"].number_value == 0.125
     assert start.hparams["model"].string_value == "test_efficientnet"
+    assert {"learning rate", "model"} <= set(sorted(start.hparams)[:5])  # TensorBoard shows those at once.
     content = events_of(tmp_path / "run").summary_metadata["_hparams_/experiment"]
     experiment = HParamsPluginData.FromString(content.plugin_data.content).experiment
     named = {info.name.tag for info in experiment.metric_infos}

@@ -117,6 +117,7 @@ def test_a_run_without_logger_and_with_copied_pictures_says_so(
 
 def test_a_resumed_run_says_where_its_first_epochs_are(make_config: MakeConfig, tmp_path: Path) -> None:
     keep = [
+        "report=true",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
         f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
     ]

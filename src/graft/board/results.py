@@ -15,6 +15,7 @@ from graft.errors import UserError
 from graft.explanation import explain
 from graft.features import FeatureDataset
 from graft.figures.confusion import confusion_figure
+from graft.figures.names import shortened
 from graft.figures.picture_grid import picture_grid
 from graft.figures.precision_recall import precision_recall_figure
 from graft.finetuning import HEAD
@@ -60,11 +61,11 @@ def show_mistakes(writer: SummaryWriter, run: FinishedRun) -> None:
         shares = kept.probabilities[place]
         label, other = (data.class_names[int(n)] for n in (kept.labels[place], shares.argmax()))
         pictures.append(seen[number])
-        titles.append(f"is {label}\ncalled {other} {float(shares.max()):.0%}")
+        titles.append(title(label, other, float(shares.max())))
         if heat is not None:
             pictures.append(heat[number])
             titles.append("where it looked\n")
-    wrong = [title.startswith("is ") for title in titles]
+    wrong = [text.startswith("is ") for text in titles]
     writer.add_figure("test/most confident mistakes", picture_grid(torch.stack(pictures), titles, wrong))
 
 
@@ -105,10 +106,7 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     labels = torch.tensor([dataset.labels[place] for place in places])
     names, predicted = data.class_names, shares.argmax(dim=1)
     some = chosen(len(places), SHOWN, data.seed)  # The first ones would all be of the first class.
-    titles = [
-        f"is {names[int(labels[n])]}\ncalled {names[int(predicted[n])]} {float(shares[n].max()):.0%}"
-        for n in some
-    ]
+    titles = [title(names[int(labels[n])], names[int(predicted[n])], float(shares[n].max())) for n in some]
     wrong = (labels != predicted)[some].tolist()
     seen = denormalised(torch.stack([dataset[places[n], None][0] for n in some]), data.preprocessing)
     writer.add_figure("pictures/validation, with predictions", picture_grid(seen, titles, wrong))
@@ -122,6 +120,11 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
 
 
+def title(label: str, predicted: str, probability: float) -> str:
+    """Return what a picture is and what it was taken for, in two lines that fit above it."""
+    return f"is {shortened(label, 22)}\ncalled {shortened(predicted, 14)} {probability:.0%}"
+
+
 def thumbnails(preprocessing: Preprocessing, paths: list[Path]) -> Tensor:
     """Return the pictures, resized and cropped as for the network, `[N, 3, 48, 48]`, 0 to 1."""
     decoded = decoded_pictures(with_image_size(preprocessing, THUMBNAIL), paths, ahead=32)
@@ -130,7 +133,11 @@ def thumbnails(preprocessing: Preprocessing, paths: list[Path]) -> Tensor:
 
 
 def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
-    """Return the settings by which runs differ, for the table of all runs."""
+    """Return the settings by which runs differ, for the table of all runs.
+
+    TensorBoard sorts them by name and shows the first five until others are ticked: learning rate and model
+    are among them.
+    """
     config, data = run.config, run.data
     assert data.preprocessing is not None
     return {
@@ -142,8 +149,8 @@ def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
         "weight decay": float(config.optimizer.get("weight_decay", 0.0)),
         "batch size": data.batch_size,
         "epochs": run.metrics["epoch"],
-        "image size": data.preprocessing.crop[0],
-        "augmented": str(data.augmentation.varies).lower(),
+        "pixels": data.preprocessing.crop[0],
+        "with augmentation": str(data.augmentation.varies).lower(),
         "seed": config.seed,
     }
 

@@ -26,6 +26,7 @@ def show_start(trainer: L.Trainer, data: ImageFolderDataModule, config: DictConf
     writer = writer_of(trainer)
     if writer is None:
         return
+    from graft.figures.names import shortened
     from graft.figures.picture_grid import picture_grid  # Not before it is needed: matplotlib takes a while.
 
     settings = OmegaConf.to_yaml(config, resolve=True)
@@ -34,7 +35,7 @@ def show_start(trainer: L.Trainer, data: ImageFolderDataModule, config: DictConf
     places = chosen(len(pictures), SHOWN, data.seed)
     assert data.preprocessing is not None
     seen = torch.stack([pictures[place, data.seed + place][0] for place in places])
-    titles = [data.class_names[pictures.labels[place]] for place in places]
+    titles = [shortened(data.class_names[pictures.labels[place]]) for place in places]
     grid = picture_grid(denormalised(seen, data.preprocessing), titles, [False] * len(places))
     writer.add_figure("pictures/training, as the network sees them", grid)
 

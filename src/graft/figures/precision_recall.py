@@ -7,6 +7,8 @@ from torchmetrics.functional.classification import (
     binary_precision_recall_curve,
 )
 
+from graft.figures.names import shortened
+
 MOST_DRAWN = 8  # classes; of more, those with the lowest average precision
 # Okabe & Ito's colours, which nearly everybody can tell apart; the lines differ as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
@@ -21,7 +23,7 @@ def precision_recall_figure(probabilities: Tensor, labels: Tensor, class_names: 
     there = [number for number in range(len(class_names)) if (labels == number).any()]
     averages = {n: average_precision(probabilities[:, n], labels == n) for n in there}
     drawn = sorted(there, key=averages.__getitem__)[:MOST_DRAWN]
-    figure = Figure(figsize=(6.4, 4.8), dpi=100, layout="constrained")
+    figure = Figure(figsize=(6.4, 4.6 + 0.12 * len(drawn)), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for place, number in enumerate(sorted(drawn)):
         precision, recall, _ = binary_precision_recall_curve(
@@ -33,13 +35,13 @@ def precision_recall_figure(probabilities: Tensor, labels: Tensor, class_names: 
             LINES[place % len(LINES)],
             drawstyle="steps-post",
             color=COLOURS[place],
-            label=f"{class_names[number][:24]} (average {averages[number]:.3f})",
+            label=f"{shortened(class_names[number])} (average {averages[number]:.3f})",
         )
     title = "" if len(drawn) == len(there) else f"the {len(drawn)} of {len(there)} classes that do worst"
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03), title=title)
     axes.grid(alpha=0.25)
     if drawn:
-        axes.legend(loc="lower left", fontsize=9)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # Curves may lie anywhere inside.
     return figure
 
 

@@ -50,7 +50,8 @@ def about_trust(facts: Facts) -> list[Advice]:
     """Return what keeps the figures from being believed."""
     found = []
     if facts.leaking:
-        seen = f"{facts.leaking} pictures are in several splits, so the test is too easy."
+        pictures = "picture is" if facts.leaking == 1 else "pictures are"
+        seen = f"{facts.leaking} {pictures} in several splits, so the test is too easy."
         cure = "Remove the copies, or keep what belongs together in one split:"
         found.append(Advice(f"{seen} {cure}", "data.keep_together=COLUMN"))
     if facts.accuracy.low <= facts.majority:

@@ -24,7 +24,6 @@ from graft.report.statistics import (
 )
 
 MOST_IN_MATRIX = 60  # classes; a larger matrix cannot be read on a page
-LONGEST_IN_MATRIX = 24  # letters of a class
 MOST_CONFUSIONS = 10
 MOST_LISTED = 10  # groups of equal pictures
 
@@ -83,14 +82,7 @@ def matrix(labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
     if len(class_names) > MOST_IN_MATRIX:
         return ""
     numbers = torch.from_numpy(labels), torch.from_numpy(predicted)
-    names = [shortened(name) for name in class_names]
-    return inline_svg(lambda: confusion_figure(*numbers, names), "Confusion matrix")
-
-
-def shortened(name: str) -> str:
-    """Return the name without its middle where a figure has no room for it."""
-    kept = LONGEST_IN_MATRIX // 2
-    return name if len(name) <= LONGEST_IN_MATRIX else f"{name[:kept]}…{name[-kept + 1 :]}"
+    return inline_svg(lambda: confusion_figure(*numbers, class_names), "Confusion matrix")
 
 
 def picture_parts(tested: Scored) -> Parts:
