@@ -14,7 +14,7 @@ from graft.backbones import build_backbone, build_head
 from graft.checkpoints import LoadedClassifier
 from graft.classifier import Classifier
 from graft.errors import UserError
-from graft.explanation import explain, last_feature_maps, write_explanations
+from graft.explanation import Overlays, explain, last_feature_maps, write_explanations
 from graft.preprocessing import Preprocessing
 from tests.conftest import PROJECT
 
@@ -102,3 +102,27 @@ def test_an_exported_file_is_refused(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "best.onnx").write_bytes(b"")
     with pytest.raises(UserError, match=r"best\.onnx: Grad-CAM needs a checkpoint"):
         write_explanations(tmp_path / "best.onnx", str(pictures), tmp_path / "out")
+
+
+def test_overlays_are_drawn_once_where_they_can_be_and_else_the_reason_is_given(
+    pictures: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    paths = [pictures / "dark" / "000.jpg", tmp_path / "gone.jpg", pictures / "light" / "000.jpg"]
+    overlays = Overlays(checkpoint)
+    first = overlays.of(paths[:2])
+    assert (list(first), overlays.why_none) == (paths[:1], "")
+    again = overlays.of(paths)
+    assert list(again) == [paths[0], paths[2]]
+    assert again[paths[0]] is first[paths[0]]
+    exported = Overlays(tmp_path / "exported.onnx")
+    assert exported.of(paths) == {}
+    assert "needs a checkpoint" in exported.why_none
+
+
+def test_without_grad_cam_overlays_name_the_extra(
+    pictures: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    overlays = Overlays(checkpoint)
+    assert overlays.of([pictures / "dark" / "000.jpg"]) == {}
+    assert "graft[explain]" in overlays.why_none

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from graft.errors import UserError
+from graft.memory import no_collection_while_importing
 
 HYDRA_ARGUMENTS = ("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "--info")
 DISTRIBUTED_ARGUMENTS = ("-cn", "-cp", "-cd", "--config-name", "--config-path", "--config-dir")
@@ -46,8 +47,8 @@ def run_hydra(config_dir: Path) -> None:
         try:
             refuse_unknown_keys(config, config_dir)
             refuse_wrong_kinds(config, config_dir)
-            from graft.training import train
-
+            with no_collection_while_importing():
+                from graft.training import train
             train(config)
         except UserError as error:
             fail(error)

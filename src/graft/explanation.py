@@ -1,8 +1,9 @@
 """Grad-CAM overlays: which part of a picture speaks for its label (Selvaraju et al. 2017)."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -61,6 +62,32 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
                 found = iter(zip(labels, map(overlay, pictures, heat), strict=True))
             for path, picture, error in batch:
                 yield Explanation(path, error=error) if picture is None else Explanation(path, *next(found))
+
+
+class Overlays:
+    """Overlays of pictures by a trained model, each drawn once; `why_none` says why there can be none."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+        self.why_none = ""
+        self.drawn: dict[Path, Image.Image | None] = {}
+        if checkpoint.suffix.lower() in OPENERS:
+            self.why_none = "Grad-CAM needs a checkpoint; an exported file keeps no gradients."
+
+    def of(self, paths: Sequence[Path]) -> dict[Path, Image.Image]:
+        """Return the overlays of the pictures that can be read; none at all where `why_none` says why."""
+        new = [path for path in dict.fromkeys(paths) if path not in self.drawn]
+        if new and not self.why_none:
+            try:
+                self.drawn |= {one.path: one.overlay for one in explain(self._loaded, iter(new))}
+            except UserError as error:
+                self.why_none = f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
+        found = {path: self.drawn.get(path) for path in paths}
+        return {path: picture for path, picture in found.items() if picture is not None}
+
+    @cached_property
+    def _loaded(self) -> LoadedClassifier:
+        return load_classifier(self.checkpoint)
 
 
 def overlay(picture: Tensor, heat: np.ndarray) -> Image.Image:

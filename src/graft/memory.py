@@ -1,7 +1,10 @@
-"""Memory: what is free, and keeping the C library from returning it to the system after every batch."""
+"""Memory: what is free, when garbage is collected, and keeping freed blocks instead of returning them."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -39,3 +42,18 @@ def available_memory() -> float:
 def read_table(file: Path) -> dict[str, str]:
     """Return the second word of every line by the first."""
     return {words[0]: words[1] for words in map(str.split, file.read_text().splitlines())}
+
+
+@contextmanager
+def no_collection_while_importing() -> Iterator[None]:
+    """Import large packages without looking for garbage, and leave what they made out of later searches.
+
+    They make hundreds of thousands of objects that all stay, and Python would go through them again and
+    again: that took a fifth of the time that importing takes (docs/benchmarks.md has the start).
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

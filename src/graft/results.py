@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from graft.board.start import writer_of
 from graft.callbacks.predictions import KeepPredictions, Predictions
 from graft.data import ImageFolderDataModule
+from graft.explanation import Overlays
 from graft.finetuning import Phase
 from graft.module import TransferModule
 from graft.prediction_files import write_labelled_predictions
@@ -30,6 +32,11 @@ class FinishedRun:
     phases: list[Phase]
     metrics: Mapping[str, float]
     checkpoint: Path
+
+    @cached_property
+    def overlays(self) -> Overlays:
+        """Where the checkpoint sees the labels; figures and report show some of the same pictures."""
+        return Overlays(self.checkpoint)
 
     @property
     def predictions(self) -> Predictions:

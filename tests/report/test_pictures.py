@@ -1,17 +1,14 @@
 """The right pictures are shown, small."""
 
 import base64
-import sys
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from graft.data.folder import scan_folder
-from graft.report.pictures import confident_mistakes, examples, least_certain, overlays, thumbnail
-from tests.conftest import write_checkpoint
+from graft.report.pictures import confident_mistakes, examples, least_certain, thumbnail
 
 
 def test_mistakes_are_ordered_by_confidence_and_the_uncertain_by_its_lack() -> None:
@@ -36,23 +33,3 @@ def test_a_vanished_picture_has_no_thumbnail(tmp_path: Path) -> None:
 def test_there_are_at_most_four_examples_of_a_class(pictures: Path) -> None:
     found = examples(pictures, scan_folder(pictures), ["dark", "light", "absent"])
     assert {name: len(set(uris)) for name, uris in found.items()} == {"dark": 4, "light": 4, "absent": 0}
-
-
-def test_overlays_are_drawn_where_they_can_be_and_else_the_reason_is_given(
-    pictures: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("pytorch_grad_cam")
-    path = pictures / "dark" / "000.jpg"
-    found, reason = overlays(checkpoint, [path])
-    assert found[path].startswith("data:image/jpeg")
-    assert reason == ""
-    assert "checkpoint" in overlays(tmp_path / "exported.onnx", [path])[1]
-
-
-def test_without_grad_cam_the_extra_is_named(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
-    found, reason = overlays(write_checkpoint(tmp_path / "a.ckpt", ["a", "b"]), [pictures / "dark/000.jpg"])
-    assert found == {}
-    assert "graft[explain]" in reason

@@ -9,10 +9,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from graft.board.start import SHOWN, chosen, denormalised, writer_of
-from graft.checkpoints import load_classifier
 from graft.data.transforms import with_image_size
-from graft.errors import UserError
-from graft.explanation import explain
 from graft.features import FeatureDataset
 from graft.figures.confusion import confusion_figure
 from graft.figures.names import shortened
@@ -72,14 +69,10 @@ def show_mistakes(writer: SummaryWriter, run: FinishedRun) -> None:
 def heat_maps(run: FinishedRun, places: list[int]) -> Tensor | None:
     """Return Grad-CAM overlays `[N, 3, H, W]`, 0 to 1, of test pictures; None where there can be none."""
     paths = [run.data.root / run.data.samples["test"][place].path for place in places]
-    try:
-        found = [one.overlay for one in explain(load_classifier(run.checkpoint), iter(paths))]
-    except UserError:
-        return None  # grad-cam is not installed, or the network has no feature maps.
-    arrays = [np.asarray(overlay) for overlay in found if overlay is not None]
-    if len(arrays) < len(places):
-        return None
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+    drawn = run.overlays.of(paths)
+    if len(drawn) < len(places):
+        return None  # grad-cam is not installed, the network has no feature maps, or a picture is gone.
+    return torch.from_numpy(np.stack([np.asarray(drawn[path]) for path in paths])).permute(0, 3, 1, 2) / 255
 
 
 @torch.inference_mode()

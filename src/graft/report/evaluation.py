@@ -9,6 +9,7 @@ from pathlib import Path
 from graft.data.folder import Sample
 from graft.data.threads import usable_cpus
 from graft.evaluation import Evaluation
+from graft.explanation import Overlays
 from graft.inference import Model
 from graft.report.data import data_parts
 from graft.report.origin import now, versions
@@ -26,7 +27,7 @@ def write_evaluation_report(
         class_names=model.class_names,
         probabilities=found.logits.float().softmax(dim=1).numpy(),
         labels=found.labels.numpy(),
-        checkpoint=checkpoint,
+        overlays=Overlays(checkpoint),
         temperature=None if model.temperature == 1.0 else model.temperature,
     )
     name = split or "pictures"

@@ -10,11 +10,12 @@ import torch
 from jinja2 import Environment, StrictUndefined
 
 from graft.data.folder import Sample
+from graft.explanation import Overlays
 from graft.figures.confusion import confusion_figure
 from graft.figures.reliability import reliability_figure
 from graft.metrics import expected_calibration_error
 from graft.report.charts import inline_svg
-from graft.report.pictures import Shown, confident_mistakes, least_certain, overlays, thumbnails
+from graft.report.pictures import Shown, confident_mistakes, data_uri, least_certain, thumbnails
 from graft.report.statistics import (
     Estimate,
     bootstrap_estimates,
@@ -39,7 +40,7 @@ class Scored:
     class_names: Sequence[str]
     probabilities: np.ndarray
     labels: np.ndarray
-    checkpoint: Path
+    overlays: Overlays
     temperature: float | None = None  # of a calibrated model
     seed: int = 0  # of the bootstrap
 
@@ -91,7 +92,8 @@ def picture_parts(tested: Scored) -> Parts:
     uncertain = least_certain(tested.probabilities)
     paths = {place: tested.root / tested.samples[place].path for place in (*mistakes, *uncertain)}
     found = thumbnails(paths.values())
-    seen, why_none = overlays(tested.checkpoint, [path for path in paths.values() if found[path]])
+    drawn = tested.overlays.of([path for path in paths.values() if found[path]])
+    seen = {path: data_uri(picture) for path, picture in drawn.items()}
 
     def shown(place: int) -> Shown:
         shares, path = tested.probabilities[place], paths[place]
@@ -102,7 +104,7 @@ def picture_parts(tested: Scored) -> Parts:
     return {
         "mistakes": [shown(place) for place in mistakes],
         "uncertain": [shown(place) for place in uncertain],
-        "why_no_overlays": why_none,
+        "why_no_overlays": tested.overlays.why_none,
     }
 
 

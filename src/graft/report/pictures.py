@@ -11,13 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from graft.checkpoints import load_classifier
 from graft.data.folder import Sample
 from graft.data.images import open_rgb
 from graft.data.threads import usable_cpus
-from graft.errors import UserError
-from graft.explanation import explain
-from graft.runtimes import OPENERS
 
 SIDE = 96  # pixels of a thumbnail's longer side
 MOST_SHOWN = 8  # mistakes, and as many uncertain pictures
@@ -83,16 +79,3 @@ def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> list[in
 def least_certain(probabilities: np.ndarray) -> list[int]:
     """Return the places of the pictures whose highest probability is lowest."""
     return np.argsort(probabilities.max(axis=1), kind="stable")[:MOST_SHOWN].tolist()
-
-
-def overlays(checkpoint: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], str]:
-    """Return Grad-CAM overlays as data URIs, or none and the reason why there can be none."""
-    if checkpoint.suffix.lower() in OPENERS:
-        return {}, "Grad-CAM needs a checkpoint; an exported file keeps no gradients."
-    if not paths:
-        return {}, ""
-    try:
-        found = explain(load_classifier(checkpoint), iter(dict.fromkeys(paths)))
-        return {one.path: data_uri(one.overlay) for one in found if one.overlay is not None}, ""
-    except UserError as error:
-        return {}, f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"

@@ -31,7 +31,7 @@ def write_run_report(file: Path, run: FinishedRun) -> None:
         class_names=data.class_names,
         probabilities=run.predictions.probabilities.float().numpy(),
         labels=run.predictions.labels.numpy(),
-        checkpoint=run.checkpoint,
+        overlays=run.overlays,
         temperature=metrics.get("temperature"),
         seed=run.config.seed,
     )
