@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from graft.metrics import classification_metrics
+from graft.metrics import MOST_WAITING, Measurements, classification_metrics
 
 
 @pytest.mark.parametrize("classes_that_occur", [(0, 1, 2, 3), (0, 2, 3)])
@@ -30,3 +30,20 @@ def test_no_auroc_is_made_up_where_one_class_occurs() -> None:
     metrics = classification_metrics(2)
     metrics.update(torch.tensor([[0.2, 0.8], [0.6, 0.4]]), torch.tensor([1, 1]))
     assert metrics.compute()["auroc"].isnan()
+
+
+def test_batches_that_wait_are_measured_as_if_each_had_been_at_once() -> None:
+    torch.manual_seed(0)
+    measured, at_once = Measurements(3, "val/"), classification_metrics(3)
+    weighed = count = 0.0
+    for number in range(MOST_WAITING + 2):
+        labels = torch.randint(3, (2 + number % 3,))
+        shares, loss = torch.randn(len(labels), 3).softmax(dim=1), torch.rand(())
+        measured.add(loss, shares, labels)
+        at_once.update(shares, labels)
+        weighed, count = weighed + loss.item() * len(labels), count + len(labels)
+    assert 0 < len(measured.waiting) < MOST_WAITING
+    measured.update()
+    found = measured.scores.compute()
+    assert {name: found[f"val/{name}"] for name in at_once} == at_once.compute()
+    assert measured.loss.compute().item() == pytest.approx(weighed / count)

@@ -2,12 +2,15 @@
 
 import warnings
 
+import lightning as L
 import torch
-from torch import Tensor
-from torchmetrics import MetricCollection
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 from torchmetrics.functional.classification import multiclass_calibration_error
 from torchmetrics.utilities.data import dim_zero_cat
+
+MOST_WAITING = 64  # batches
 
 
 class MeanAUROC(MulticlassAUROC):
@@ -39,6 +42,42 @@ def classification_metrics(num_classes: int) -> MetricCollection:
             "auroc": MeanAUROC(num_classes),
         }
     )
+
+
+class Measurements(nn.Module):
+    """The mean loss and the classification metrics of an epoch.
+
+    Batches wait until there are some: an update costs as much as a small head's step.
+    """
+
+    def __init__(self, num_classes: int, prefix: str) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.scores = classification_metrics(num_classes).clone(prefix=prefix)
+        self.prefix = prefix
+        self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, loss: Tensor, probabilities: Tensor, labels: Tensor) -> None:
+        """Take a batch's mean loss `[]`, its probabilities `[B, num_classes]` and labels `[B]`."""
+        self.waiting.append((loss.detach(), probabilities.detach(), labels))
+        if len(self.waiting) == MOST_WAITING:
+            self.update()
+
+    def update(self) -> None:
+        """Count the batches that wait."""
+        if not self.waiting:
+            return
+        losses, probabilities, labels = zip(*self.waiting, strict=True)
+        sizes = torch.tensor([len(of_batch) for of_batch in labels], device=losses[0].device)
+        self.loss.update(torch.stack(losses), weight=sizes)
+        self.scores.update(torch.cat(probabilities), torch.cat(labels))
+        self.waiting.clear()
+
+    def log(self, module: L.LightningModule) -> None:
+        """Log all of them for the epoch that ends."""
+        self.update()
+        module.log(f"{self.prefix}loss", self.loss, on_step=False, on_epoch=True)
+        module.log_dict(self.scores, on_step=False, on_epoch=True)
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:

@@ -11,13 +11,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric, MetricCollection
 
 from graft.checkpoints import DESCRIPTION
 from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.finetuning import HEAD, Phase, apply_phase, hold_frozen
-from graft.metrics import classification_metrics
+from graft.metrics import Measurements
 from graft.optim import parameter_groups
 from graft.regularisation import StartingPoint, batch_mixing
 from graft.tail import Tail
@@ -77,11 +76,9 @@ class TransferModule(L.LightningModule):
         self.description: dict[str, Any] = {}
         self.position: dict[str, int] = {}
 
-        metrics = classification_metrics(num_classes)
-        self.train_metrics = metrics.clone(prefix="train/")
-        self.val_metrics = metrics.clone(prefix="val/")
-        self.test_metrics = metrics.clone(prefix="test/")
-        self.train_loss, self.val_loss, self.test_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        self.train_measured = Measurements(num_classes, "train/")
+        self.val_measured = Measurements(num_classes, "val/")
+        self.test_measured = Measurements(num_classes, "test/")
 
     def begin(self, phase: Phase) -> None:
         """Let exactly the phase's stages learn, from pictures."""
@@ -121,16 +118,14 @@ class TransferModule(L.LightningModule):
         del batch_idx
         labels = batch[1]
         loss, logits = self.training_loss(batch)
-        self.train_loss.update(loss.detach(), weight=len(labels))
-        self.train_metrics.update(logits.detach().softmax(dim=1), labels)
+        self.train_measured.add(loss, logits.detach().softmax(dim=1), labels)
         # Logging costs as much as a small head's step, so it is done when it is asked for.
         step = self.trainer.global_step + 1
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Set by one of its parts.
         if step % max(1, every) == 0:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.is_last_batch or step == self.trainer.max_steps:
-            self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-            self.log_dict(self.train_metrics, on_step=False, on_epoch=True)
+            self.train_measured.log(self)
         return loss
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -149,22 +144,20 @@ class TransferModule(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure plain cross-entropy and the metrics on a validation batch."""
         del batch_idx
-        self._evaluate(batch, self.val_loss, self.val_metrics)
+        self._evaluate(batch, self.val_measured)
 
     def on_validation_epoch_end(self) -> None:
         """Log what was measured."""
-        self.log("val/loss", self.val_loss)
-        self.log_dict(self.val_metrics)
+        self.val_measured.log(self)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Measure plain cross-entropy and the metrics on a test batch; return its probabilities."""
         del batch_idx
-        return self._evaluate(batch, self.test_loss, self.test_metrics)
+        return self._evaluate(batch, self.test_measured)
 
     def on_test_epoch_end(self) -> None:
         """Log what was measured."""
-        self.log("test/loss", self.test_loss)
-        self.log_dict(self.test_metrics)
+        self.test_measured.log(self)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule of this phase, stepped after every batch."""
@@ -217,11 +210,10 @@ class TransferModule(L.LightningModule):
             logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
-    def _evaluate(self, batch: Batch, loss: MeanMetric, metrics: MetricCollection) -> Tensor:
+    def _evaluate(self, batch: Batch, measured: Measurements) -> Tensor:
         inputs, labels = batch
         logits = self(inputs).float()
-        # Neither smoothing nor class weights: the loss of two recipes can be compared.
-        loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         probabilities = logits.softmax(dim=1)
-        metrics.update(probabilities, labels)
+        # Neither smoothing nor class weights: the loss of two recipes can be compared.
+        measured.add(F.cross_entropy(logits, labels), probabilities, labels)
         return probabilities
