@@ -50,7 +50,7 @@ SETTINGS = {
     "repetitions": Setting(whole_number(1), "how often each way runs", 3),
     "epochs": Setting(whole_number(1), "epochs of the frozen runs", 25),
     "minutes": Setting(budgets, "how long to fine-tune, separated by commas", [1, 2, 4, 8]),
-    "train": Setting(whole_number(2), "most training pictures of the fine-tuning against time", 400),
+    "train": Setting(whole_number(4), "most training pictures, half as many in the other splits; all"),
     "peers": Setting(path, "a Python that has fastai and autotimm; without it they do not run"),
     "output": Setting(path, "the page to write", Path("docs/benchmarks.md")),
 }
@@ -64,7 +64,7 @@ def main(settings: dict[str, Any]) -> int:
         raise UserError("run scripts/benchmark.py in the project's folder.")
     for name in settings["sections"]:
         if name == "frozen":
-            root = split_folder(settings["pictures"], WORK)
+            root = split_folder(settings["pictures"], WORK, settings["train"])
             found = frozen.measure(root, WORK, repetitions, settings["epochs"], settings["peers"])
         elif name == "steps":
             found = steps.measure(repetitions)

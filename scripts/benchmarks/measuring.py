@@ -60,11 +60,18 @@ def last_object(output: str) -> dict[str, Any]:
     return {}
 
 
-def paired(ways: Mapping[str, Callable[[], Run]], repetitions: int) -> dict[str, list[Run]]:
-    """Run every way once, in turn, and that so many times: what slows the machine down meets all of them."""
+def paired(
+    ways: Mapping[str, Callable[[], Run]], repetitions: int, once: Sequence[str] = ()
+) -> dict[str, list[Run]]:
+    """Run every way once, in turn, and that so many times: what slows the machine down meets all of them.
+
+    Those that are to run `once` do so in the first round.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in ways}
     for number in range(repetitions):
         for name, way in ways.items():
+            if number and name in once:
+                continue
             runs[name].append(way())
             sys.stderr.write(f"{number + 1}/{repetitions} {name}: {runs[name][-1].seconds:.1f} s\n")
     return runs

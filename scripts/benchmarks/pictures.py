@@ -17,15 +17,17 @@ SEED = 42
 def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -> Path:
     """Return a folder of links `{train,val,test}/CLASS/*` to a picture folder's files; None: ELPV.
 
-    `most`: so many training pictures at most, drawn by class.
+    `most`: so many training pictures at most, drawn by class, and half as many in each other split.
     """
     source = pictures or prepare_elpv(folder / "elpv", cut=0.5)
     target = folder / f"{source.name}-split{'' if most is None else f'-{most}'}"
     if target.is_dir():
         return target
     data = ImageFolderDataModule(str(source), seed=SEED)
-    kept = data.samples["train"] if most is None else limit_splits(data.samples["train"], most, SEED)
-    for split, samples in (data.samples | {"train": kept}).items():
+    for split, found in data.samples.items():
+        samples = found
+        if most is not None:
+            samples = limit_splits(found, most if split == "train" else most // 2, SEED)
         for sample in samples:
             link = target / split / sample.class_name / sample.path.replace("/", "-")
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,8 @@ def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -
 def generated(folder: Path, count: int, width: int, height: int) -> Path:
     """Return a folder of two classes of generated JPEGs, so many in all, made where they are missing.
 
-    Smooth noise: it compresses as photographs do. From 200 on, they repeat, under other names.
+    Smooth noise: it compresses as photographs do. From 200 on, they repeat, but for bytes behind the picture, so
+    that each file is one of its own.
     """
     target = folder / f"generated-{count}-{width}x{height}"
     if target.is_dir():
@@ -56,9 +59,8 @@ def generated(folder: Path, count: int, width: int, height: int) -> Path:
         list(pool.map(make, range(min(count, 200))))
     unfinished = target.with_suffix(".part")
     for number in range(count):
-        link = unfinished / f"class{number % 2}" / f"{number:06d}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            os.link(originals / f"{number % 200}.jpg", link)
+        file = unfinished / f"class{number % 2}" / f"{number:06d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((originals / f"{number % 200}.jpg").read_bytes() + number.to_bytes(4, "big"))
     unfinished.rename(target)
     return target
