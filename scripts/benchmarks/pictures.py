@@ -38,8 +38,8 @@ def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -
 def generated(folder: Path, count: int, width: int, height: int) -> Path:
     """Return a folder of two classes of generated JPEGs, so many in all, made where they are missing.
 
-    Smooth noise: it compresses as photographs do. From 200 on, they repeat, but for bytes behind the picture, so
-    that each file is one of its own.
+    Smooth noise: it compresses as photographs do. From 200 on, they repeat, but for bytes behind the
+    picture, so that each file is one of its own.
     """
     target = folder / f"generated-{count}-{width}x{height}"
     if target.is_dir():
