@@ -107,9 +107,12 @@ class KeepCheckpoints(L.Callback):
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Run `python train.py ...` from another folder, with caches of its own."""
+    """Run `python train.py ...` from another folder, with caches and run folders of its own."""
+    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        if not any(argument.startswith(folders) for argument in arguments):
+            arguments = (*arguments, "paths.logs=logs")  # Not the project's own.
         return subprocess.run(
             [sys.executable, str(PROJECT / "train.py"), *arguments],
             cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""Start-up: the help page, and the command until the end of the first training step."""
+"""Start-up: the help page, and the command until the first training step begins, its batch at hand."""
 
 from functools import partial
 from pathlib import Path
@@ -8,9 +8,9 @@ from benchmarks.measuring import paired, run, spread, table
 
 def measure(root: Path, work: Path, repetitions: int) -> str:
     """Return the section; the first step is one of fine-tuning, from pictures, one batch of 32."""
-    leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAfterFirstStep"
+    leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAtFirstStep"
     settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
-    ways = {"--help": ["train.py", "--help"], "first training step": ["train.py", *settings, leaving]}
+    ways = {"--help": ["train.py", "--help"], "until the first training step": ["train.py", *settings, leaving]}
     runs = paired({name: partial(run, command) for name, command in ways.items()}, repetitions)
     rows = [[name, spread([r.seconds for r in found], 2)] for name, found in runs.items()]
     return table(["command", "seconds"], rows)
