@@ -10,7 +10,10 @@ def measure(root: Path, work: Path, repetitions: int) -> str:
     """Return the section; the first step is one of fine-tuning, from pictures, one batch of 32."""
     leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAtFirstStep"
     settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
-    ways = {"--help": ["train.py", "--help"], "until the first training step": ["train.py", *settings, leaving]}
+    ways = {
+        "--help": ["train.py", "--help"],
+        "until the first training step": ["train.py", *settings, leaving],
+    }
     runs = paired({name: partial(run, command) for name, command in ways.items()}, repetitions)
     rows = [[name, spread([r.seconds for r in found], 2)] for name, found in runs.items()]
     return table(["command", "seconds"], rows)
