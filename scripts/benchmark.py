@@ -62,6 +62,8 @@ def main(settings: dict[str, Any]) -> int:
     repetitions = settings["repetitions"]
     if not Path("train.py").is_file():
         raise UserError("run scripts/benchmark.py in the project's folder.")
+    if "accuracy" in settings["sections"] and settings["peers"] is None:
+        raise UserError("the section accuracy needs peers=PYTHON; `make benchmark` gives it.")
     for name in settings["sections"]:
         if name == "frozen":
             root = split_folder(settings["pictures"], WORK, settings["train"])
@@ -70,8 +72,6 @@ def main(settings: dict[str, Any]) -> int:
             found = steps.measure(repetitions)
         elif name == "accuracy":
             root = split_folder(settings["pictures"], WORK, settings["train"])
-            if settings["peers"] is None:
-                raise UserError("the section accuracy needs peers=PYTHON; `make benchmark` gives it.")
             curves = settings["output"].with_name("accuracy.png")
             found = accuracy.measure(root, WORK, settings["minutes"], settings["peers"], curves)
         elif name == "loading":
@@ -82,12 +82,10 @@ def main(settings: dict[str, Any]) -> int:
             found = prediction.measure(split_folder(settings["pictures"], WORK), WORK)
         else:
             found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
+        peers = settings["peers"] if name in ("frozen", "accuracy") else None
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
-        (WORK / f"{name}.md").write_text(
-            f"{found}\n\n`{command}`, {date.today()}: {machine(settings['peers'])}\n"
-        )
+        (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}\n")
         sys.stdout.write(f"{found}\n")
-    write_page(settings["output"])
     return 0
 
 

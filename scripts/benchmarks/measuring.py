@@ -6,13 +6,14 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
+LAUNCH = PROJECT / "scripts/benchmarks/launch.py"
 WAYS = "scripts/benchmarks/ways"  # a program each
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "fastai", "autotimm")
 
@@ -30,25 +31,25 @@ def run(
     command: Sequence[str], environment: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> Run:
     """Run `python COMMAND` in the project's folder; RuntimeError with its output where it fails."""
-    path = os.pathsep.join(["scripts", *filter(None, [os.environ.get("PYTHONPATH")])])
-    began = time.monotonic()
-    with subprocess.Popen(
-        [python, *command],
-        cwd=PROJECT,
-        env=os.environ | {"PYTHONPATH": path} | dict(environment or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - began
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Run(seconds, usage.ru_maxrss * unit, last_object(output))
+    paths = [str(PROJECT / "scripts"), os.environ.get("PYTHONPATH", "")]
+    added = {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | dict(environment or {})
+    with tempfile.TemporaryDirectory() as folder:
+        told, printed = Path(folder) / "told.json", Path(folder) / "printed.txt"
+        # Into a file: a worker that outlives its process would keep a pipe open.
+        with printed.open("wb") as output:
+            subprocess.run(
+                [sys.executable, str(LAUNCH), str(told), python, *command],
+                cwd=PROJECT,
+                env=os.environ | added,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=True,
+            )
+        found = json.loads(told.read_text())
+        text = printed.read_text(errors="replace")
+    if found["code"]:
+        raise RuntimeError(f"{' '.join(command)} ended with {found['code']}:\n{text[-3000:]}")
+    return Run(found["seconds"], found["memory"], last_object(text))
 
 
 def last_object(output: str) -> dict[str, Any]:
@@ -89,20 +90,21 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> str:
 
 
 def machine(peers: Path | None) -> str:
-    """Return the processor, the number of cores and the versions, those of the peers as well, in a line."""
-    found = versions(sys.executable) | (versions(str(peers)) if peers else {})
+    """Return the processor, the number of cores and the versions, in a line; `peers` where they ran."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    named = ", ".join(f"{package} {version}" for package, version in found.items())
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {named}."
+    told = (
+        f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {versions(sys.executable)}"
+    )
+    return f"{told}." if peers is None else f"{told}; fastai and AutoTimm beside {versions(str(peers))}."
 
 
-def versions(python: str) -> dict[str, str]:
-    """Return the versions of those of `PACKAGES` that an interpreter has."""
+def versions(python: str) -> str:
+    """Return which of `PACKAGES` an interpreter has, with their versions."""
     asked = f"import importlib.metadata as m, json; n = {PACKAGES}; "
     asked += "print(json.dumps({d.name: d.version for d in m.distributions() if d.name in n}))"
     told = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
     found: dict[str, str] = json.loads(told.stdout)
-    return {package: found[package] for package in PACKAGES if package in found}
+    return ", ".join(f"{package} {found[package]}" for package in PACKAGES if package in found)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """The pictures of the benchmark: a real data set, split as ImageFolder wants it, and generated ones."""
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,18 +21,22 @@ def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -
     `most`: so many training pictures at most, drawn by class, and half as many in each other split.
     """
     source = pictures or prepare_elpv(folder / "elpv", cut=0.5)
-    target = folder / f"{source.name}-split{'' if most is None else f'-{most}'}"
+    which = hashlib.blake2b(f"{source.resolve()} {most}".encode(), digest_size=4).hexdigest()
+    target = folder / f"{source.name}-split-{which}"
     if target.is_dir():
         return target
+    unfinished = target.with_suffix(".part")
     data = ImageFolderDataModule(str(source), seed=SEED)
     for split, found in data.samples.items():
         samples = found
         if most is not None:
             samples = limit_splits(found, most if split == "train" else most // 2, SEED)
         for sample in samples:
-            link = target / split / sample.class_name / sample.path.replace("/", "-")
+            link = unfinished / split / sample.class_name / sample.path.replace("/", "-")
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((source / sample.path).resolve())
+            if not link.is_symlink():
+                link.symlink_to((source / sample.path).resolve())
+    unfinished.rename(target)
     return target
 
 

@@ -33,8 +33,8 @@ from graft.data import ImageFolderDataModule
 from graft.features import FeatureCache
 from graft.finetuning import named_stages, standard
 from graft.module import TransferModule
+from graft.phases import fit_phases
 from graft.resuming import Resumption
-from graft.training import fit_phases
 
 
 class Plain(L.LightningModule):
@@ -130,7 +130,7 @@ class SameBatches(L.LightningDataModule):
 
 
 def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
-    """Fit Graft's module through Graft's phases, as `graft.training` does."""
+    """Fit Graft's module through Graft's phases, as `graft.phases` does."""
     torch.manual_seed(0)
     backbone = pretrained_backbone()
     classifier = Classifier(backbone, build_head(backbone, CLASSES))

@@ -71,14 +71,13 @@ class Overlays:
         self.checkpoint = checkpoint
         self.why_none = ""
         self.drawn: dict[Path, Image.Image | None] = {}
-        if checkpoint.suffix.lower() in OPENERS:
-            self.why_none = "Grad-CAM needs a checkpoint; an exported file keeps no gradients."
 
     def of(self, paths: Sequence[Path]) -> dict[Path, Image.Image]:
         """Return the overlays of the pictures that can be read; none at all where `why_none` says why."""
         new = [path for path in dict.fromkeys(paths) if path not in self.drawn]
         if new and not self.why_none:
             try:
+                refuse_exported(self.checkpoint)
                 self.drawn |= {one.path: one.overlay for one in explain(self._loaded, iter(new))}
             except UserError as error:
                 self.why_none = f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
@@ -142,10 +141,7 @@ def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # no
     """Write an overlay as PNG for every picture, say the labels, and return how many could not be read."""
     keep_freed_memory()
     import_extra("pytorch_grad_cam", "explain")
-    if checkpoint.suffix.lower() in OPENERS:
-        raise UserError(
-            f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint; an exported file keeps no gradients."
-        )
+    refuse_exported(checkpoint)
     base, pictures = base_folder(input), find_pictures(input)
     searched = Path(input).expanduser()
     if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
@@ -162,3 +158,11 @@ def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # no
         found.overlay.save(file)
         sys.stdout.write(f"{found.path}  {found.label}  {file}\n")
     return bad
+
+
+def refuse_exported(checkpoint: Path) -> None:
+    """Raise a UserError for an exported file, which keeps no gradients."""
+    if checkpoint.suffix.lower() in OPENERS:
+        raise UserError(
+            f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint; an exported file keeps no gradients."
+        )

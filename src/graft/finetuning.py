@@ -1,7 +1,7 @@
 """What learns, and when: a schedule is a short list of phases, and a phase says which stages learn.
 
 A stage is a named part of the network, from the stem to the head. Each phase is one `Trainer.fit`
-(see `graft.training.fit_phases`), so everything built for the one before, optimizer, learning-rate
+(see `graft.phases.fit_phases`), so everything built for the one before, optimizer, learning-rate
 schedule, DDP's buckets, compiled graphs, is built anew.
 """
 

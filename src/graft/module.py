@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from graft.checkpoints import DESCRIPTION
 from graft.classifier import Classifier
 from graft.errors import UserError
-from graft.finetuning import HEAD, Phase, apply_phase, hold_frozen
+from graft.finetuning import Phase, apply_phase, hold_frozen
 from graft.metrics import Measurements
 from graft.optim import parameter_groups
 from graft.regularisation import StartingPoint, batch_mixing
@@ -90,8 +90,7 @@ class TransferModule(L.LightningModule):
         """Take batches of the rows that the tail goes on from, or with None of pictures."""
         self.tail = tail
         self.train_forward = (tail or self.classifier).forward_with_auxiliary
-        is_head = self.phase is not None and self.phase.learns == (HEAD,)
-        if self.is_compiled and not (tail and is_head):
+        if self.is_compiled and (tail is None or not tail.is_head):
             # The graph of the phase before has no gradients for what begins to learn (pytorch#139476).
             torch.compiler.reset()
             self.train_forward = torch.compile(self.train_forward)

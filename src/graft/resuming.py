@@ -127,6 +127,8 @@ def settings_that_matter(config: DictConfig) -> dict[str, Any]:
     """Return the settings that a resumed run has to share, as plain containers."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
+    # Random crops come out of kept pictures; where those are kept changes nothing.
+    data["cache"] = "none" if data["cache"] in (None, "none") else "ram or disk"
     trainer = {key: plain["trainer"].get(key) for key in MATTERING_OF_TRAINER}
     features = {key: plain["features"].get(key) for key in MATTERING_OF_FEATURES}
     settings = {key: plain[key] for key in MATTERING}

@@ -19,6 +19,7 @@ class Tail:
 
     def __init__(self, classifier: Classifier, parts: Sequence[str], shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
+        self.is_head = "network" in parts  # whether nothing of the backbone is left
         # Whatever is put into another mode is the original.
         self.copies: list[tuple[nn.Module, nn.Module]] = []
         self.network = self._without(classifier.backbone, parts).get_submodule("network")

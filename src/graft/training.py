@@ -3,20 +3,17 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from graft.backbones import build_backbone, build_head
-from graft.board.start import show_start, writer_of
+from graft.board.start import show_start
 from graft.calibration import calibrate
 from graft.callbacks.checkpoints import BestAndLast
 from graft.checkpoints import describe
@@ -24,23 +21,21 @@ from graft.classifier import Classifier
 from graft.compilation import resolve_compile
 from graft.configuration import refuse_unknown_arguments, with_learning_rate
 from graft.data import ImageFolderDataModule
-from graft.data.splits import SPLITS
 from graft.errors import UserError
-from graft.features import FeatureCache, FeatureDataset
+from graft.features import FeatureCache
 from graft.finetuning import HEAD, Phase, named_stages
-from graft.head_solver import solve_head, with_solved_head
+from graft.head_solver import with_solved_head
 from graft.memory import keep_freed_memory
 from graft.module import TransferModule
-from graft.rate_search import choose_learning_rate
+from graft.phases import fit_phases
 from graft.results import FinishedRun, write_results
-from graft.resuming import Resumption, find_resumption, settings_that_matter
+from graft.resuming import find_resumption, settings_that_matter
 from graft.summary import (
     count,
     data_summary,
     machine_summary,
     network_summary,
     next_steps,
-    phase_summary,
     results_table,
 )
 from graft.trainer import build_trainer
@@ -78,6 +73,8 @@ def run(config: DictConfig) -> dict[str, float]:
     L.seed_everything(config.seed, workers=True, verbose=False)
 
     data: ImageFolderDataModule = instantiate(config.data)
+    if data.cache == "ram" and trainer.world_size > 1:
+        raise UserError("data.cache=ram would keep the pictures once a process; write data.cache=disk.")
     classifier = build_classifier(config, data)
     phases = plan_phases(config, classifier)
     passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
@@ -175,91 +172,6 @@ def build_module(
         "pictures": data.digest(),
     }
     return module
-
-
-def fit_phases(
-    trainer: L.Trainer,
-    module: TransferModule,
-    data: ImageFolderDataModule,
-    phases: list[Phase],
-    resumption: Resumption | None,
-    cache: FeatureCache,
-    searches_rate: bool,
-) -> None:
-    """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
-
-    What comes before the first part that learns runs once, where that can be and pays, and the rest learns
-    from what it made of the pictures. The first phase may begin with a search for its learning rate. A
-    resumed run begins in its checkpoint's phase; Lightning restores the rest.
-    """
-    first = resumption.phase if resumption else 0
-    for number, phase in enumerate(phases[first:], start=first):
-        resumed = resumption if number == first else None
-        # After another phase, the backbone that is tested is not the one that the features are of.
-        splits = SPLITS if number == len(phases) - 1 else ("train", "val")
-        module.begin(phase)
-        served = cache.serves(module, trainer)
-        data.features, tail = cache.features(module, data, trainer, phase, splits) if served else ({}, None)
-        module.enter_at(tail)
-        if phase.is_solved and resumed is None:
-            solve(module, data)
-        announce(phase_summary(phase, number + 1, len(phases), module), trainer)
-        if searches_rate and number == 0:
-            module.use_learning_rate(choose_learning_rate(trainer, module, data))
-        began_at = resumed.phase_began_at if resumed else trainer.current_epoch
-        began_at_step = resumed.phase_began_at_step if resumed else trainer.global_step
-        module.position = {
-            "phase": number,
-            "phase_began_at": began_at,
-            "phase_began_at_step": began_at_step,
-        }
-        end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
-        trainer.fit_loop.max_epochs = end
-        for callback in trainer.early_stopping_callbacks:
-            callback.wait_count = 0  # Each phase may take its time.
-        with threads_that_pay(module, trainer):
-            trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
-        if 0 < trainer.max_steps <= trainer.global_step:
-            return
-
-
-@contextmanager
-def threads_that_pay(module: TransferModule, trainer: L.Trainer) -> Iterator[None]:
-    """Let one thread compute while only a head learns, from stored features on a CPU.
-
-    Its steps are too small to be shared: on a busy machine the threads would mostly wait for each other.
-    """
-    threads = torch.get_num_threads()
-    is_head = module.tail is not None and module.phase is not None and module.phase.learns == (HEAD,)
-    if is_head and trainer.strategy.root_device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def solve(module: TransferModule, data: ImageFolderDataModule) -> None:
-    """Fit the head to the stored features at once; UserError where there are none."""
-    if not data.features:
-        raise UserError(
-            "head.solver=lbfgs fits the head to stored features, which these settings do not allow; "
-            "features.cache=true says why."
-        )
-    head = module.classifier.head
-    train, val = data.features["train"], data.features["val"]
-    assert isinstance(head, torch.nn.Linear)
-    assert isinstance(train, FeatureDataset)
-    assert isinstance(val, FeatureDataset)
-    solve_head(head, train, val, module.label_smoothing, module.class_weights)
-
-
-def announce(summary: str, trainer: L.Trainer) -> None:
-    """Say what begins, on the console and in TensorBoard."""
-    log.info(summary)
-    writer = writer_of(trainer)
-    if writer is not None:
-        writer.add_text("phase", summary, trainer.global_step)
 
 
 def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:

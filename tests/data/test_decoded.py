@@ -104,8 +104,9 @@ def test_random_crops_come_out_of_a_picture_of_at_least_1_15_crops(make_data: Ma
         ]
         differences.append(np.abs(np.subtract(*[np.asarray(crop, np.float32) for crop in crops])).mean())
     assert 0 < max(differences) < 3  # of 256 grey values
-    assert not torch.equal(training(data)[0], training(data)[1])
-    assert torch.equal(training(data), training(make_data("ram")))
+    again = training(make_data("ram"))
+    assert torch.equal(training(data), again)
+    assert not torch.equal(training(make_data("none")), again)  # which crops the whole pictures
 
 
 def test_without_random_crops_training_is_the_same_to_the_last_bit(make_data: MakeData) -> None:
@@ -208,7 +209,7 @@ def test_views_of_a_frozen_backbone_come_out_of_kept_pictures_once_they_are_need
     data = make_data("ram")
     views, others = Views(data, "train", 3), Views(make_data("none"), "train", 3)
     assert not data.kept
-    views.keep_decoded()
+    views.keep_decoded(data)
     kept = data.pictures("train", augmented=True, kept=data.kept["train"])
     seed = int.from_bytes(views.keys[1].tobytes()[:8], "little") >> 2
     assert torch.equal(views[1], kept[0, seed][0])

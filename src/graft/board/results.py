@@ -15,7 +15,6 @@ from graft.figures.confusion import confusion_figure
 from graft.figures.names import shortened
 from graft.figures.picture_grid import picture_grid
 from graft.figures.precision_recall import precision_recall_figure
-from graft.finetuning import HEAD
 from graft.inference import decoded_pictures
 from graft.preprocessing import Preprocessing
 from graft.report.pictures import confident_mistakes
@@ -83,8 +82,7 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     places = chosen(len(dataset), MOST_EMBEDDED, data.seed)
     assert data.preprocessing is not None
     stored = data.features.get("val")
-    is_of_head = module.phase is not None and module.phase.learns == (HEAD,)
-    if is_of_head and isinstance(stored, FeatureDataset):
+    if module.tail is not None and module.tail.is_head and isinstance(stored, FeatureDataset):
         features = stored.__getitems__([(place, None) for place in places])[0]
     else:
         device = next(module.parameters()).device

@@ -145,7 +145,9 @@ class FeatureCache:
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
                 if (store.locate(keys)[:, 0] < 0).any():
                     for of_split in views.values():
-                        of_split.keep_decoded()
+                        absent = store.locate(of_split.keys)[:, 0].reshape(-1, of_split.count) < 0
+                        if absent[:, 1:].any():
+                            of_split.keep_decoded(data)
                     fast = folded(cut.front, pictures)
                 extract_missing(
                     store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers

@@ -20,7 +20,7 @@ class Views(Dataset[Tensor]):
     """
 
     def __init__(self, data: ImageFolderDataModule, split: str, count: int = 1) -> None:
-        self.data, self.split, self.count = data, split, count
+        self.split, self.count = split, count  # Not the data: workers get a copy of what is here.
         self.plain = data.pictures(split, augmented=False)
         self.varied = data.pictures(split, augmented=True)
         keys = [
@@ -31,10 +31,9 @@ class Views(Dataset[Tensor]):
         self.keys = np.frombuffer(b"".join(keys), KEY)
         self.labels = self.plain.labels
 
-    def keep_decoded(self) -> None:
+    def keep_decoded(self, data: ImageFolderDataModule) -> None:
         """Take augmented views out of decoded pictures, where the data keep them: each is decoded once."""
-        if self.count > 1:
-            self.varied = self.data.pictures(self.split, True, self.data.keep_decoded(self.split))
+        self.varied = data.pictures(self.split, True, data.keep_decoded(self.split))
 
     def __len__(self) -> int:
         return len(self.keys)
