@@ -85,6 +85,7 @@ def main(settings: dict[str, Any]) -> int:
         peers = settings["peers"] if name in ("frozen", "accuracy") else None
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
         (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}\n")
+        write_page(settings["output"])
         sys.stdout.write(f"{found}\n")
     return 0
 
