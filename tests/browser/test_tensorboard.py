@@ -42,7 +42,7 @@ def logs(make_config: MakeConfig, tmp_path: Path) -> Path:
     """The folder of TensorBoard's files: of the run in TENSORBOARD_LOGS, else of a tiny one."""
     if given := os.environ.get("TENSORBOARD_LOGS"):
         return Path(given)
-    train(make_config("trainer.max_epochs=2", "trainer.log_every_n_steps=1"))
+    train(make_config("trainer.max_epochs=2", "trainer.log_every_n_steps=1", board=True))
     return tmp_path / "run"
 
 
