@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from graft.command import main
+from graft.cli.command import main
 
 if __name__ == "__main__":
     main(Path(__file__).resolve().parent)

@@ -13,8 +13,8 @@ from benchmarks import accuracy, frozen, growth, loading, prediction, startup, s
 from benchmarks.measuring import machine
 from benchmarks.pictures import split_folder
 
+from graft.cli.script_settings import Setting, path, run_script, whole_number
 from graft.errors import UserError
-from graft.script_settings import Setting, path, run_script, whole_number
 
 WORK = Path("logs/benchmark")
 SECTIONS = {

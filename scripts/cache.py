@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from graft.script_settings import Setting, one_of, path, run_script
+from graft.cli.script_settings import Setting, one_of, path, run_script
 
 CACHE = Path(os.environ.get("GRAFT_CACHE", "~/.cache/graft")).expanduser()
 SETTINGS = {

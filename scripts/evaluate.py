@@ -6,7 +6,7 @@ FOLDER/CLASS/*.jpg: all pictures. FOLDER/{train,val,test}/CLASS/*.jpg, or data.s
 import sys
 from typing import Any
 
-from graft.script_settings import Setting, one_of, path, run_script, whole_number
+from graft.cli.script_settings import Setting, one_of, path, run_script, whole_number
 
 SETTINGS = {
     "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
@@ -22,7 +22,7 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> int:
     """Print the metrics and write them where `output` says."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.evaluation import write_evaluation
+    from graft.inference.evaluation import write_evaluation
 
     root, splits = settings.pop("data.root"), settings.pop("data.splits")
     write_evaluation(root=root, splits_file=splits, **settings)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graft.script_settings import Setting, path, run_script
+from graft.cli.script_settings import Setting, path, run_script
 
 SETTINGS = {
     "checkpoint": Setting(path, "a checkpoint of a convolutional network", is_needed=True),
@@ -20,7 +20,7 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> int:
     """Write the overlays; return 3 where pictures could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.explanation import write_explanations
+    from graft.inference.explanation import write_explanations
 
     return 3 if write_explanations(**settings) else 0
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from graft.cli.script_settings import Setting, boolean, one_of, path, run_script
 from graft.errors import UserError
-from graft.script_settings import Setting, boolean, one_of, path, run_script
 
 FORMATS = ("onnx", "torch_export", "openvino", "onnx_int8")
 SETTINGS = {
@@ -26,8 +26,8 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> int:
     """Write, verify and time the file."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.export import write_export
-    from graft.quantisation import write_int8
+    from graft.inference.export.quantisation import write_int8
+    from graft.inference.export.writing import write_export
 
     os.environ.setdefault("GRAFT_ROOT", str(Path(__file__).resolve().parent.parent))
     if settings["format"] == "onnx_int8":

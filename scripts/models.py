@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from graft.backbones.catalogue import find, table
 from graft.errors import UserError
+from graft.models.backbones.catalogue import find, table
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graft.script_settings import Setting, one_of, path, run_script, share, whole_number
+from graft.cli.script_settings import Setting, one_of, path, run_script, share, whole_number
 
 SETTINGS = {
     "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
@@ -25,7 +25,7 @@ SETTINGS = {
 def main(settings: dict[str, Any]) -> int:
     """Write the predictions; return 3 where pictures could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.prediction_run import write_predictions
+    from graft.inference.prediction_run import write_predictions
 
     _, bad = write_predictions(**settings)
     return 3 if bad else 0

@@ -16,10 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from graft.backbones import build_backbone, build_head
-from graft.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
-from graft.classifier import Classifier
 from graft.data.transforms import with_image_size
+from graft.models.backbones import build_backbone, build_head
+from graft.models.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
+from graft.models.classifier import Classifier
 
 PROJECT = Path(__file__).resolve().parent.parent
 MakeFolder = Callable[..., Path]

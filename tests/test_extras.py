@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from graft.errors import UserError
-from graft.export import write_onnx
-from graft.prediction_files import checked_ending
+from graft.inference.export.writing import write_onnx
+from graft.inference.prediction_files import checked_ending
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graft import schedulers
-from graft.backbones import build_backbone, build_head
-from graft.callbacks.averaging import ExponentialMovingAverage
-from graft.classifier import Classifier
-from graft.finetuning import HEAD, Phase, apply_phase, named_stages
-from graft.module import TransferModule
-from graft.optim import parameter_groups
+from graft.models.backbones import build_backbone, build_head
+from graft.models.classifier import Classifier
+from graft.models.freezing import HEAD, Phase, apply_phase, named_stages
+from graft.training import schedulers
+from graft.training.callbacks.averaging import ExponentialMovingAverage
+from graft.training.module import TransferModule
+from graft.training.optimizers import parameter_groups
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).resolve().parents[1]
 FROZEN = Phase("head", (HEAD,), 2)
 
 

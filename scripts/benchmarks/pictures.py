@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from graft.data import ImageFolderDataModule
 from graft.data.elpv import prepare_elpv
+from graft.data.module import ImageFolderDataModule
 from graft.data.splits import limit_splits
 
 SEED = 42

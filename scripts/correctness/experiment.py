@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from graft.backbones import Backbone, build_backbone
 from graft.data.elpv import read_labels
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform, with_image_size
+from graft.models.backbones import Backbone, build_backbone
 
 PICTURES = 64
 SIZE = 96  # pixels

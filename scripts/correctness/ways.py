@@ -25,16 +25,16 @@ from correctness.experiment import (
     pretrained_backbone,
 )
 from correctness.fastai_ways import train_fastai
-from graft import schedulers
-from graft.backbones import build_head
-from graft.checkpoints import DESCRIPTION, AtomicCheckpointIO, read_checkpoint
-from graft.classifier import Classifier
-from graft.data import ImageFolderDataModule
-from graft.features import FeatureCache
-from graft.finetuning import named_stages, standard
-from graft.module import TransferModule
-from graft.phases import fit_phases
-from graft.resuming import Resumption
+from graft.data.module import ImageFolderDataModule
+from graft.features.cache import FeatureCache
+from graft.models.backbones import build_head
+from graft.models.checkpoints import DESCRIPTION, AtomicCheckpointIO, read_checkpoint
+from graft.models.classifier import Classifier
+from graft.models.freezing import named_stages, standard
+from graft.training import schedulers
+from graft.training.module import TransferModule
+from graft.training.phases import fit_phases
+from graft.training.resuming import Resumption
 
 
 class Plain(L.LightningModule):
@@ -130,7 +130,7 @@ class SameBatches(L.LightningDataModule):
 
 
 def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
-    """Fit Graft's module through Graft's phases, as `graft.phases` does."""
+    """Fit Graft's module through Graft's phases, as `graft.training.phases` does."""
     torch.manual_seed(0)
     backbone = pretrained_backbone()
     classifier = Classifier(backbone, build_head(backbone, CLASSES))

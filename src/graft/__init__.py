@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graft.inference import Model
+    from graft.inference.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["load"]
@@ -16,6 +16,6 @@ def load(path: str | Path) -> "Model":
     `load("best.ckpt").predict(["a.jpg"])[0].label` is the class of a picture. A checkpoint runs on the
     GPU where there is one. Raises UserError where the file is missing, damaged or no model of Graft's.
     """
-    from graft.runtimes import load_model  # torch takes seconds to import, graft none.
+    from graft.inference.runtimes import load_model  # torch takes seconds to import, graft none.
 
     return load_model(Path(path))

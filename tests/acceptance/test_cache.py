@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from graft.cache_folders import cache_folders, lock_of
-from graft.training import train
+from graft.training.run import train
 from tests.conftest import PROJECT, MakeConfig
 
 

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from graft import load
-from graft.export import export
-from graft.training import train
+from graft.inference.export.writing import export
+from graft.training.run import train
 from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint, write_pictures
 
 

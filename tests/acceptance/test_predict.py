@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from graft import load
-from graft.training import train
+from graft.training.run import train
 from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint
 
 

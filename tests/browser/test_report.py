@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from graft.training import train
+from graft.training.run import train
 from tests.conftest import MakeConfig
 
 # The lowest contrast (WCAG 2.2) of a text with what is behind it, and the text.

@@ -15,7 +15,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from graft.training import train
+from graft.training.run import train
 from tests.conftest import MakeConfig
 
 PATIENCE = 60  # seconds until a tab has loaded

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from graft.data import ImageFolderDataModule
 from graft.data.dataset import EpochSampler, EvaluationBatches, TrainingBatches
-from graft.data.module import resolve_workers
+from graft.data.module import ImageFolderDataModule, resolve_workers
 from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graft.data import ImageFolderDataModule, decoded
+from graft.data import decoded
 from graft.data.decoded import PicturesInMemory, Shrinking
 from graft.data.images import open_rgb
+from graft.data.module import ImageFolderDataModule
 from graft.data.transforms import Augmentation, evaluation_transform
 from graft.errors import UserError
 from graft.features.views import Views

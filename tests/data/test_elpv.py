@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from graft.configuration import refuse_unknown_arguments
+from graft.cli.configuration import refuse_unknown_arguments
 from graft.data import elpv
 from graft.errors import UserError
 from tests.conftest import PROJECT

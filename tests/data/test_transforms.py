@@ -9,8 +9,6 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torchvision.models import get_model_weights, list_models
 
-from graft.backbones import build_backbone
-from graft.backbones.torchvision import preprocessing as preprocessing_of
 from graft.data.transforms import (
     Augmentation,
     apply,
@@ -20,6 +18,8 @@ from graft.data.transforms import (
     with_image_size,
 )
 from graft.errors import UserError
+from graft.models.backbones import build_backbone
+from graft.models.backbones.torchvision import preprocessing as preprocessing_of
 from graft.preprocessing import Preprocessing
 
 

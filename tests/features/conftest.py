@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from graft.backbones import Backbone, build_backbone
+from graft.models.backbones import Backbone, build_backbone
 
 RUNS: list[int] = []  # pictures that went through a backbone, batch by batch
 

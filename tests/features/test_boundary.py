@@ -8,14 +8,14 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from graft.backbones import build_backbone, build_head
-from graft.classifier import Classifier
 from graft.errors import UserError
 from graft.features.boundary import find_cut
 from graft.features.estimate import estimate
 from graft.features.views import Views
-from graft.finetuning import Phase, apply_phase
-from graft.training import train
+from graft.models.backbones import build_backbone, build_head
+from graft.models.classifier import Classifier
+from graft.models.freezing import Phase, apply_phase
+from graft.training.run import train
 from tests.conftest import MakeConfig, run_checkpoint
 from tests.features.test_cache import NETWORKS
 

@@ -17,7 +17,7 @@ from graft.errors import UserError
 from graft.features import extraction
 from graft.features.recipe import code_digest
 from graft.features.store import FeatureStore
-from graft.training import train
+from graft.training.run import train
 from tests.conftest import MakeConfig, write_pictures
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graft.backbones import build_backbone
 from graft.features.folding import folded
+from graft.models.backbones import build_backbone
 
 
 def norms(network: nn.Module) -> int:

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from benchmarks.ways.network import BATCH_SIZE
-from graft.backbones import build_backbone
-from graft.data import ImageFolderDataModule
+from graft.data.module import ImageFolderDataModule
 from graft.data.transforms import Augmentation, training_transform
+from graft.models.backbones import build_backbone
 
 AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the default
 

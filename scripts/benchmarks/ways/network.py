@@ -7,9 +7,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from graft.backbones import build_backbone
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform
+from graft.models.backbones import build_backbone
 
 BATCH_SIZE = 32
 LEARNING_RATE = 0.003

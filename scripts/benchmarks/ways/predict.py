@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graft.checkpoints import load_classifier
 from graft.data.transforms import normalisation
-from graft.evaluation import evaluate, labelled_pictures
-from graft.export import PICTURES, speeds
-from graft.inference import Model
+from graft.inference.evaluation import evaluate, labelled_pictures
+from graft.inference.export.writing import PICTURES, speeds
+from graft.inference.model import Model
+from graft.inference.runtimes import load_model
 from graft.memory import keep_freed_memory
-from graft.runtimes import load_model
+from graft.models.checkpoints import load_classifier
 
 
 def compiled(checkpoint: Path) -> Callable[[Tensor], Tensor]:

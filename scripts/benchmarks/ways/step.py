@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.ways.network import LEARNING_RATE, pretrained
 from benchmarks.ways.plain_lightning import Module
-from graft.backbones import build_backbone, build_head
-from graft.classifier import Classifier
-from graft.finetuning import Phase, named_stages
 from graft.memory import keep_freed_memory
-from graft.module import TransferModule
-from graft.schedulers import cosine
+from graft.models.backbones import build_backbone, build_head
+from graft.models.classifier import Classifier
+from graft.models.freezing import Phase, named_stages
+from graft.training.module import TransferModule
+from graft.training.schedulers import cosine
 
 NAME, BATCH, WARM_UP, STEPS = "resnet18", 32, 3, 12
 

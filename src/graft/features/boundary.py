@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from graft.backbones import Backbone
-from graft.classifier import Classifier
-from graft.tail import Tail
+from graft.models.backbones import Backbone
+from graft.models.classifier import Classifier
+from graft.models.tail import Tail
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,8 @@ from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from graft.backbones import stages
 from graft.cache_folders import RECIPE, evict, lock_of
-from graft.data import ImageFolderDataModule
+from graft.data.module import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.boundary import Cut, find_cut, leading_parts, learns
 from graft.features.dataset import FeatureDataset
@@ -34,9 +33,10 @@ from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.features.views import Views
-from graft.finetuning import Phase
-from graft.module import TransferModule
-from graft.tail import Tail
+from graft.models.backbones import stages
+from graft.models.freezing import Phase
+from graft.models.tail import Tail
+from graft.training.module import TransferModule
 
 log = logging.getLogger(__name__)
 

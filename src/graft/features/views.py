@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from graft.data import ImageFolderDataModule
+from graft.data.module import ImageFolderDataModule
 from graft.data.transforms import Augmentation
 from graft.features.store import KEY
 

@@ -1,0 +1,1 @@
+"""The commands' door: arguments, settings, help, and one line for a mistake."""

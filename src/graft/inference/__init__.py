@@ -1,0 +1,1 @@
+"""Trained models in use: prediction, evaluation, explanation, export."""

@@ -1,0 +1,1 @@
+"""Exports of a trained model, verified before they are written."""

@@ -1,0 +1,111 @@
+"""Loads a trained model for use: a checkpoint, or an exported file with the library that runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graft.data.transforms import normalisation
+from graft.errors import UserError
+from graft.extras import import_extra
+from graft.inference.model import Model
+from graft.models.checkpoints import LoadedClassifier, load_classifier
+from graft.preprocessing import Preprocessing
+
+METADATA = "graft"  # the name of Graft's entry, a JSON text, in every exported file
+TORCH_METADATA = "graft.json"  # torch.export keeps its own as files in an archive
+
+# Runs a network on what it takes, `[B, 3, H, W]`, and returns logits.
+Run = Callable[[Tensor], Tensor]
+
+
+def load_model(path: Path) -> Model:
+    """Return the model in a checkpoint, or in a file that `graft.inference.export.writing` wrote.
+
+    Raises UserError where the file is missing, damaged, no model of Graft's, or its library is missing.
+    """
+    path = path.expanduser()
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None:
+        return checkpoint_model(load_classifier(path), best_device())
+    if not path.is_file():
+        raise UserError(f"there is no file {path}.")
+    try:
+        run, text = opener(path)
+    except UserError:
+        raise
+    except Exception as error:
+        # Each library has errors of its own.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged or was not written by scripts/export.py ({reason}).") from error
+    metadata: dict[str, Any] = json.loads(text)
+    preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+    network = run
+    if not metadata["include_preprocessing"]:
+        normalise = normalisation(preprocessing)
+
+        def network(pictures: Tensor) -> Tensor:
+            return run(normalise(pictures))
+
+    return Model(network, metadata["class_names"], preprocessing, metadata["temperature"])
+
+
+def checkpoint_model(loaded: LoadedClassifier, device: torch.device) -> Model:
+    """Return the model that a checkpoint holds, computed on the device."""
+    classifier = loaded.classifier.to(device)
+    normalise = normalisation(loaded.preprocessing)
+
+    def network(pictures: Tensor) -> Tensor:
+        logits: Tensor = classifier(normalise(pictures.to(device)))
+        return logits.float().cpu()
+
+    return Model(network, loaded.class_names, loaded.preprocessing, loaded.temperature)
+
+
+def best_device() -> torch.device:
+    """Return the device that a network is fastest on here."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def open_onnx(path: Path) -> tuple[Run, str]:
+    """Return what runs an ONNX file on the CPU, and its metadata."""
+    runtime = import_extra("onnxruntime", "export")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (name,) = (taken.name for taken in session.get_inputs())
+
+    def run(pictures: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: pictures.numpy()})[0])
+
+    return run, session.get_modelmeta().custom_metadata_map[METADATA]
+
+
+def open_torch_export(path: Path) -> tuple[Run, str]:
+    """Return what runs a program of torch.export on the CPU, and its metadata."""
+    files = {TORCH_METADATA: ""}
+    program = torch.export.load(path, extra_files=files)
+    run: Run = program.module()
+    return run, files[TORCH_METADATA]
+
+
+def open_openvino(path: Path) -> tuple[Run, str]:
+    """Return what runs an OpenVINO model on the CPU in 32 bits, and its metadata."""
+    core = import_extra("openvino", "export").Core()
+    model = core.read_model(path)
+    # Processors with bfloat16 would use it, which rounds probabilities to two digits.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = core.compile_model(model, "CPU", options)
+
+    def run(pictures: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(pictures.numpy())[0].copy())
+
+    return run, str(model.get_rt_info([METADATA]).astype(str))
+
+
+OPENERS = {".onnx": open_onnx, ".pt2": open_torch_export, ".xml": open_openvino}

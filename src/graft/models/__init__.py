@@ -1,0 +1,1 @@
+"""Networks: backbone and head, what is frozen, and checkpoints."""

@@ -1,0 +1,135 @@
+"""torchvision's classification networks, with the weights and preprocessing of its weights enums."""
+
+import inspect
+import pickle
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models import (
+    WeightsEnum,
+    get_model,
+    get_model_builder,
+    get_model_weights,
+    list_models,
+)
+
+from graft.errors import UserError, suggestion
+from graft.models.backbones.downloads import download, reason
+from graft.models.backbones.network import BuiltNetwork, classification_layers
+from graft.models.backbones.weights import DAMAGED, damaged, load_file, refuse_difference
+from graft.preprocessing import Preprocessing
+
+NUM_CLASSES = 1000  # of every classification network in torchvision
+
+
+def names() -> list[str]:
+    """Return the names of all classification networks."""
+    return list_models(module=torchvision.models)
+
+
+def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> BuiltNetwork:
+    """Build a network with weights of its enum (`default` or a name), a file's, or random ones.
+
+    Raises UserError for unknown weights, options that do not fit, a file that does not fit or
+    is damaged, and a failed download.
+    """
+    if name not in names():
+        raise UserError(
+            f"model.name={name}: torchvision has no such network.{suggestion(name, names())} "
+            "python scripts/models.py lists all."
+        )
+    network_class = inspect.signature(get_model_builder(name)).return_annotation
+    accepted = inspect.signature(network_class).parameters
+    entry = choose_weights(name, weights) if isinstance(weights, str) else None
+    arguments = dict(options)
+    if "aux_logits" in accepted:
+        arguments.setdefault("aux_logits", True)
+    if "transform_input" in accepted and isinstance(weights, Path):
+        arguments.setdefault("transform_input", True)  # as the library does for its own file
+    if "init_weights" in accepted and isinstance(weights, Path):
+        arguments.setdefault("init_weights", False)
+    elif "init_weights" in accepted and entry is None:
+        arguments.setdefault("init_weights", True)  # None is a warning for GoogLeNet and Inception
+
+    network = construct(name, entry, arguments, options)
+    *auxiliary, classifier = classification_layers(network, NUM_CLASSES)
+    default: WeightsEnum = get_model_weights(name).DEFAULT
+    built = BuiltNetwork(
+        network=network,
+        name=name,
+        options=options | settings_from_weights(network),
+        weights="random",
+        preprocessing=preprocessing(entry or default, getattr(network, "image_size", None)),
+        classifiers=(classifier,),
+        auxiliary=tuple(auxiliary),
+    )
+    if isinstance(weights, Path):
+        _, difference = load_file(built, weights)
+        refuse_difference(difference, weights, name)
+        return replace(built, weights=f"file {weights.name}")
+    return replace(built, weights=f"{entry.name} (torchvision)") if entry else built
+
+
+def choose_weights(name: str, weights: str) -> WeightsEnum:
+    """Return the entry of the network's weights enum with its file in torch's cache."""
+    choices = get_model_weights(name)
+    if weights != "default" and weights not in choices.__members__:
+        raise UserError(
+            f"model.weights={weights}: {name} has {', '.join(c.name for c in choices)}."
+            f"{suggestion(weights, choices.__members__)} "
+            "Or write default, the path or URL of a file, or null for random weights."
+        )
+    entry: WeightsEnum = choices["DEFAULT" if weights == "default" else weights]
+    return entry
+
+
+def construct(
+    name: str, entry: WeightsEnum | None, arguments: dict[str, Any], options: dict[str, Any]
+) -> nn.Module:
+    """Return torchvision's network, its own weights loaded by its own loader."""
+    file = download(entry.url) if entry else None
+    try:
+        with warnings.catch_warnings():
+            # That GoogLeNet's auxiliary classifiers are untrained does not matter: new ones follow.
+            warnings.simplefilter("ignore")
+            return get_model(name, weights=entry, progress=False, **arguments)
+    except (*DAMAGED, AttributeError, ImportError, pickle.UnpicklingError) as error:
+        misfit = "loading state_dict" in str(error)
+        if file and not misfit and not (options and isinstance(error, (TypeError, ValueError))):
+            raise damaged(file, reason(error)) from error
+        if not options and misfit:
+            raise UserError(
+                f"model.weights: {file} does not fit {name} ({reason(error)}); delete it."
+            ) from error
+        raise UserError(
+            f"model.options={options} does not fit {name} of torchvision: {reason(error)}."
+        ) from error
+
+
+def settings_from_weights(network: nn.Module) -> dict[str, Any]:
+    """Return the constructor arguments that torchvision's builders themselves set for some weights.
+
+    GoogLeNet and Inception v3 scale their input as in Google's files; a ViT has its weights' size.
+    """
+    keys = ("transform_input", "image_size")
+    return {key: getattr(network, key) for key in keys if hasattr(network, key)}
+
+
+def preprocessing(entry: WeightsEnum, image_size: int | None = None) -> Preprocessing:
+    """Return the weights' own evaluation preprocessing, scaled if the network wants another size."""
+    transforms = entry.transforms()
+    (crop,), (resize,) = transforms.crop_size, transforms.resize_size
+    if image_size:
+        crop, resize = image_size, resize * image_size // crop
+    return Preprocessing(
+        resize=(resize,),
+        crop=(crop, crop),
+        interpolation=transforms.interpolation.value,
+        antialias=bool(transforms.antialias),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )

@@ -1,0 +1,129 @@
+"""Checkpoint files: written whole or not at all, and enough by themselves to rebuild the classifier."""
+
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from graft.errors import UserError
+from graft.models.backbones import Backbone, build_head, rebuild_backbone
+from graft.models.classifier import Classifier
+from graft.preprocessing import Preprocessing
+
+# What Graft adds to a Lightning checkpoint lies under this key.
+DESCRIPTION = "graft"
+WEIGHTS_PREFIX = "classifier."
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file, flushes to disk and renames, so that a kill never leaves half a file.
+
+    Lightning's own goes through the system's temporary folder and copies where that is another
+    file system, which can leave an empty `last.ckpt` (Lightning-AI/pytorch-lightning#21253).
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write `checkpoint` to `path`, replacing what was there in one step."""
+        del storage_options
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        flush_folder(target.parent)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Return what `read_checkpoint` reads: plain containers and tensors only."""
+        del map_location, weights_only
+        return read_checkpoint(Path(path))
+
+
+def flush_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's contents on the CPU, without running code from the file.
+
+    Raises UserError where there is no file, it is damaged, or it is no checkpoint of Graft's.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, pickle.PickleError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, LookupError | TypeError | pickle.PickleError):
+            reason = "it holds something else than tensors"  # torch's own words advise to run its code.
+        raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
+    if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
+        raise UserError(
+            f"{path} is no checkpoint of Graft's; a file of plain weights goes to model.weights=PATH."
+        )
+    return checkpoint
+
+
+def describe(
+    backbone: Backbone, head: dict[str, Any], class_names: list[str], preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """Return what rebuilds the classifier, as plain containers: network, head, classes, pictures."""
+    return {
+        "model": backbone.spec(),
+        "head": head,
+        "class_names": class_names,
+        "preprocessing": preprocessing.to_dict(),
+    }
+
+
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A trained classifier in evaluation mode, with what is needed to use it."""
+
+    classifier: Classifier
+    class_names: list[str]
+    preprocessing: Preprocessing
+    temperature: float = 1.0  # what the logits are divided by; see `graft.training.calibration`
+
+
+def load_classifier(path: Path) -> LoadedClassifier:
+    """Rebuild a trained classifier from its checkpoint alone: no training data, no network.
+
+    Raises UserError where the file is missing, damaged or not a checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    description = checkpoint[DESCRIPTION]
+    backbone = rebuild_backbone(**description["model"])
+    class_names = description["class_names"]
+    classifier = Classifier(backbone, build_head(backbone, len(class_names), **description["head"]))
+    classifier.load_state_dict(
+        {
+            key.removeprefix(WEIGHTS_PREFIX): value
+            for key, value in checkpoint["state_dict"].items()
+            if key.startswith(WEIGHTS_PREFIX)
+        }
+    )
+    preprocessing = Preprocessing.from_dict(description["preprocessing"])
+    temperature = description.get("temperature", 1.0)
+    return LoadedClassifier(classifier.eval(), class_names, preprocessing, temperature)

@@ -1,0 +1,30 @@
+"""The network that is trained: a pretrained backbone and a new head."""
+
+import torch
+from torch import Tensor, nn
+
+from graft.models.backbones import Backbone
+
+
+class Classifier(nn.Module):
+    """A backbone `[B, 3, H, W] → features` and a head `features → logits [B, num_classes]`.
+
+    Weights and pictures are kept channels-last in memory, which convolutions on CPUs and on
+    tensor cores are fastest with.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone: Backbone = backbone
+        self.head = head
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`."""
+        return self.forward_with_auxiliary(pictures)[0]
+
+    def forward_with_auxiliary(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the logits, and those of the backbone's auxiliary classifiers where they learn."""
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        features, auxiliary = self.backbone.forward_with_auxiliary(pictures)
+        return self.head(features), auxiliary

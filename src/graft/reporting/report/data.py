@@ -1,0 +1,25 @@
+"""What the page says about the pictures: how many, what they look like, which are there twice."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from graft.data.folder import Sample
+from graft.reporting.report.duplicates import find_duplicates
+from graft.reporting.report.page import Parts
+from graft.reporting.report.pictures import examples
+
+
+def data_parts(
+    root: Path, splits: Mapping[str, Sequence[Sample]], class_names: Sequence[str], example_split: str
+) -> Parts:
+    """Return counts of every class and split, examples of one split, and equal files."""
+    counters = [Counter(sample.class_name for sample in samples) for samples in splits.values()]
+    return {
+        "root": root,
+        "splits": list(splits),
+        "counts": [[name, *(counter[name] for counter in counters)] for name in class_names],
+        "totals": [len(samples) for samples in splits.values()],
+        "examples": examples(root, splits[example_split], class_names),
+        "duplicates": find_duplicates(splits),
+    }

@@ -1,0 +1,1 @@
+"""The story of a run, from data to the tested checkpoint."""

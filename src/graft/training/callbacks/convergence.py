@@ -1,0 +1,38 @@
+"""Ends a phase that is to last until what learns in it has converged."""
+
+import math
+from typing import Any
+
+import lightning as L
+
+from graft.models.freezing import Phase
+
+
+class EndConvergedPhase(L.Callback):
+    """Ends a phase after its `patience` in epochs has passed without a lower `val/loss`."""
+
+    def __init__(self) -> None:
+        self.lowest, self.waited = math.inf, 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin anew with every phase; a resumed one then gets its state from the checkpoint."""
+        del trainer, pl_module, stage
+        self.lowest, self.waited = math.inf, 0
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the epochs without progress, before the epoch's checkpoint is saved."""
+        phase = getattr(pl_module, "phase", None)
+        if not isinstance(phase, Phase) or phase.patience is None or trainer.sanity_checking:
+            return
+        loss = float(trainer.callback_metrics["val/loss"])
+        self.lowest, self.waited = (loss, 0) if loss < self.lowest else (self.lowest, self.waited + 1)
+        if self.waited >= phase.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the lowest loss and the epochs since."""
+        return {"lowest": self.lowest, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take both from a checkpoint."""
+        self.lowest, self.waited = state_dict["lowest"], state_dict["waited"]

@@ -1,0 +1,21 @@
+"""Ends a phase of training when the monitored metric no longer improves."""
+
+from lightning.pytorch.callbacks import EarlyStopping
+
+from graft.training.callbacks.checkpoints import better_direction
+
+
+class StopWhenStalled(EarlyStopping):
+    """Lightning's EarlyStopping, which knows by itself whether lower or higher is better.
+
+    `patience` counts epochs without an improvement of more than `min_delta`.
+    """
+
+    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+        super().__init__(
+            monitor,
+            min_delta=min_delta,
+            patience=patience,
+            mode=better_direction(monitor),
+            check_finite=False,
+        )

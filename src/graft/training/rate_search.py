@@ -1,0 +1,208 @@
+"""The learning-rate range test of `learning_rate=auto`: a short training at rising rates."""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from graft.data.module import ImageFolderDataModule
+from graft.errors import UserError
+from graft.training.module import Batch, TransferModule
+from graft.training.optimizers import parameter_groups
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
+MOST_STEPS = 100
+STEPS_A_DECADE = round((MOST_STEPS - 1) / math.log10(HIGHEST_RATE / LOWEST_RATE))
+SMOOTHING = 4  # steps to either side that a loss is averaged with
+TOO_HIGH = 4.0  # times the lowest smoothed loss: the rates from here on only diverge
+LEAST_CERTAINTY = 3.0  # standard errors that a fall of the loss is away from none
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a range test measured, step by step."""
+
+    rates: list[float]  # the head's
+    losses: list[float]  # of a batch each, before the step at that rate
+
+
+def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: ImageFolderDataModule) -> float:
+    """Return the learning rate at which the loss falls fastest in the range test of the module's phase.
+
+    The rate has two digits, so that it can be typed. The curve is drawn into the run's folder and into
+    TensorBoard. Raises UserError with several processes, and where the loss falls nowhere.
+    """
+    if trainer.world_size > 1:
+        raise UserError(
+            "learning_rate=auto needs one process; run it once with trainer.devices=1, "
+            "then write learning_rate=NUMBER."
+        )
+    curve = range_test(module, data, trainer.strategy.root_device)
+    steps = len(curve.losses)
+    if steps <= STEPS_A_DECADE:
+        raise UserError(
+            f"learning_rate=auto: the loss is out of bounds after {steps} of the smallest steps; "
+            "look at the data and the settings, or write learning_rate=NUMBER."
+        )
+    rate = fastest_fall(curve)
+    file = show(trainer, curve, rate)
+    if rate is None:
+        raise UserError(
+            f"learning_rate=auto: the loss falls nowhere clearly in {steps} steps from {LOWEST_RATE:g} to "
+            f"{curve.rates[-1]:.2g} (curve in {file}); write learning_rate=NUMBER."
+        )
+    log.info("rate       %g: the loss falls fastest there (%d steps of a range test, %s)", rate, steps, file)
+    return rate
+
+
+def range_test(module: TransferModule, data: ImageFolderDataModule, device: torch.device) -> Curve:
+    """Train the module's phase in 32 bits with a rate that grows exponentially, until the loss shoots up.
+
+    Smith 2015, Cyclical Learning Rates for Training Neural Networks, section 3.3. The rates of all parameter
+    groups grow together, so their ratios are those of training. One batch makes a step. Module, data and
+    random generators are left as they were.
+    """
+    assert module.phase is not None
+    rates: list[float] = []
+    losses: list[float] = []
+    with left_untouched(module), isolate_rng():
+        module.to(device).train()
+        _, *factors = module.rates
+        optimizer = module.make_optimizer(parameter_groups(module.classifier, module.phase.rate, *factors))
+        shares = [group["lr"] for group in optimizer.param_groups]
+        for rate, (inputs, labels) in zip(rising_rates(), endless_batches(data), strict=False):
+            loss, _ = module.training_loss((inputs.to(device), labels.to(device)))
+            if not math.isfinite(loss.item()):
+                break
+            rates.append(rate)
+            losses.append(loss.item())
+            level = smoothed(losses)
+            if level[-1] > TOO_HIGH * level.min():
+                break
+            for group, share in zip(optimizer.param_groups, shares, strict=True):
+                group["lr"] = share * rate
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return Curve(rates, losses)
+
+
+def rising_rates() -> list[float]:
+    """Return the rates of all steps, from the lowest to the highest, each the same factor above the last."""
+    return np.geomspace(LOWEST_RATE, HIGHEST_RATE, MOST_STEPS).tolist()
+
+
+def endless_batches(data: ImageFolderDataModule) -> Iterator[Batch]:
+    """Yield training batches as the epochs 0, 1, 2, ... have them."""
+    loader = data.train_dataloader()
+    epoch = 0
+    while True:
+        loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        yield from loader
+        epoch += 1
+
+
+@contextmanager
+def left_untouched(module: TransferModule) -> Iterator[None]:
+    """Put device, parameters, buffers, modes and what learns back to what they were, to the last bit."""
+    device = module.device
+    values = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors(module)}
+    learns = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    modes = {name: part.training for name, part in module.named_modules()}
+    try:
+        yield
+    finally:
+        module.to(device)
+        with torch.no_grad():
+            for name, tensor in tensors(module):
+                tensor.copy_(values[name])
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(learns[name])
+            parameter.grad = None
+        for name, part in module.named_modules():
+            part.training = modes[name]
+
+
+def tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return all parameters and buffers, also those that no checkpoint holds."""
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def smoothed(losses: list[float]) -> np.ndarray:
+    """Return every loss averaged with its neighbours; unlike a running average this does not lag behind."""
+    sums = np.concatenate([[0.0], np.cumsum(losses)])
+    steps = np.arange(len(losses))
+    first, end = np.maximum(steps - SMOOTHING, 0), np.minimum(steps + SMOOTHING + 1, len(losses))
+    mean: np.ndarray = (sums[end] - sums[first]) / (end - first)
+    return mean
+
+
+def fastest_fall(curve: Curve) -> float | None:
+    """Return the rate, in two digits, around which the loss falls fastest; None where it falls nowhere.
+
+    A straight line is fitted to the losses against log10(rate) of every decade of rates below the lowest
+    smoothed loss; the middle of the decade with the steepest fall is chosen. Being half a decade or more
+    below the rate of the lowest loss, it keeps away from where training diverges. A fall that the scatter of
+    the batches explains does not count.
+    """
+    end = int(smoothed(curve.losses).argmin()) + 1
+    steepest, chosen = 0.0, None
+    for first in range(end - STEPS_A_DECADE):
+        decade = slice(first, first + STEPS_A_DECADE + 1)
+        x, y = np.log10(curve.rates[decade]), np.asarray(curve.losses[decade])
+        x, y = x - x.mean(), y - y.mean()
+        slope = (x @ y) / (x @ x)
+        error = math.sqrt(np.square(y - slope * x).sum() / (len(x) - 2) / (x @ x))
+        if slope < min(steepest, -LEAST_CERTAINTY * error):
+            steepest, chosen = slope, curve.rates[first + STEPS_A_DECADE // 2]
+    return None if chosen is None else float(f"{chosen:.2g}")
+
+
+def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
+    """Draw the curve into the run's folder and into TensorBoard; return the file."""
+    figure = draw(curve, rate)
+    file = Path(trainer.default_root_dir) / "learning_rate.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure("learning_rate", figure)
+    return file
+
+
+def draw(curve: Curve, rate: float | None) -> "Figure":
+    """Return the picture of a range test: the loss against the head's rate, the chosen rate marked."""
+    from matplotlib.figure import Figure  # Not before it is needed: importing it takes a while.
+
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    level = smoothed(curve.losses)
+    axes.plot(curve.rates, curve.losses, ".", color="0.7", markersize=4, label="loss of a batch")
+    axes.plot(curve.rates, level, color="#0072B2", linewidth=2, label="smoothed")
+    if rate is not None:
+        height = float(np.interp(math.log(rate), np.log(curve.rates), level))
+        axes.axvline(rate, color="#D55E00", linestyle="--", linewidth=1)
+        axes.plot([rate], [height], "o", color="#D55E00", markersize=9, label=f"chosen: {rate:g}")
+    axes.set_xscale("log")
+    # One wild batch must not flatten the rest of the curve.
+    axes.set_ylim(0, 1.1 * float(max(level.max(), np.median(curve.losses))))
+    axes.set_xlabel("learning rate of the head")
+    axes.set_ylabel("training loss")
+    axes.set_title("Learning-rate range test")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

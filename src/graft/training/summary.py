@@ -1,0 +1,93 @@
+"""What a run says about itself: the header before, the results after."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import nn
+
+from graft.data.module import ImageFolderDataModule
+from graft.models.classifier import Classifier
+from graft.models.freezing import Phase
+
+MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
+
+
+def data_summary(data: ImageFolderDataModule) -> str:
+    """Return the classes, the pictures of each split, and how uneven the classes are."""
+    counts = data.class_counts("train")
+    names = data.class_names
+    shown = ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))
+    if len(names) > MOST_CLASSES:
+        shown = f"{len(names)} classes of {min(counts)} to {max(counts)} training pictures"
+    splits = ", ".join(f"{split} {len(samples)}" for split, samples in data.samples.items())
+    imbalance = max(counts) / max(1, min(counts))
+    return (
+        f"data       {data.root}\n"
+        f"  classes  {shown} (largest {imbalance:.1f} times the smallest)\n"
+        f"  pictures {splits}"
+    )
+
+
+def network_summary(classifier: Classifier, data: ImageFolderDataModule, phases: list[Phase]) -> str:
+    """Return the network, its weights, and what learns in each phase."""
+    backbone = classifier.backbone
+    assert data.preprocessing is not None
+    height, width = data.preprocessing.crop
+    lines = [
+        f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",
+        f"  weights  {backbone.weights}",
+        f"  pictures {height}x{width} pixels",
+    ]
+    for number, phase in enumerate(phases, start=1):
+        lines.append(f"phase {number}    {phase.name} learns for {phase.epochs} epochs")
+    return "\n".join(lines)
+
+
+def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module) -> str:
+    """Return the line that opens a phase: what learns, how many parameters of how many."""
+    learning = count(p for p in module.parameters() if p.requires_grad)
+    total = count(module.parameters())
+    stages = phase.learns if len(phase.learns) <= 3 else (phase.learns[0], "...", phase.learns[-1])
+    return (
+        f"phase {number}/{phases}: {phase.name} ({', '.join(stages)}) learns, "
+        f"{learning:,} of {total:,} parameters ({learning / total:.2%})"
+    )
+
+
+def machine_summary(trainer: L.Trainer) -> str:
+    """Return the devices and the precision."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"device     {trainer.num_devices} x {name}{threads}, precision {trainer.precision}"
+
+
+def results_table(metrics: Mapping[str, float]) -> str:
+    """Return the test metrics, one a line."""
+    names = [name for name in metrics if name.startswith("test/")]
+    width = max(map(len, names))
+    return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
+
+
+def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) -> str:
+    """Return where everything lies and the commands that come next, for a run with these overrides."""
+    of_this_run = ("freeze", "finetuning", "head.solver", "hydra", "resume")
+    kept = [shlex.quote(o) for o in overrides if not o.startswith(of_this_run)]
+    fine_tune = " ".join(["python train.py", *kept, "freeze=false"])
+    curves = f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n" if has_curves else ""
+    return (
+        f"run folder  {run}\n"
+        f"checkpoint  {best}\n"
+        "next\n"
+        f"{curves}"
+        f"  fine-tune         {fine_tune}\n"
+        f"  predict           python scripts/predict.py checkpoint={best} input=FOLDER"
+    )
+
+
+def count(parameters: object) -> int:
+    """Return how many numbers the parameters hold."""
+    return sum(parameter.numel() for parameter in parameters)  # type: ignore[attr-defined]

@@ -1,0 +1,172 @@
+"""Builds Lightning's Trainer from the settings, and refuses what this machine cannot do."""
+
+import logging
+import os
+import time
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LearningRateMonitor
+from omegaconf import DictConfig
+
+from graft.errors import UserError
+from graft.extras import import_extra
+from graft.models.checkpoints import AtomicCheckpointIO
+from graft.training.callbacks.convergence import EndConvergedPhase
+from graft.training.callbacks.interruption import ExitWhenInterrupted
+from graft.training.callbacks.predictions import KeepPredictions
+from graft.training.callbacks.reproducibility import SeedEachEpoch
+from graft.training.callbacks.speed import PicturesPerSecond
+
+log = logging.getLogger(__name__)
+
+# Decided on purpose, each with a reason; every other warning is shown.
+DELIBERATE = (
+    ".*module\\(s\\) in eval mode at the start of training.*",  # Frozen parts stay in eval mode.
+    ".*does not have many workers.*",  # Their number is chosen by graft.data.
+    ".*number of training batches.*is smaller than the logging interval.*",  # Small data sets.
+    ".*exists and is not empty.*",  # A resumed run may go on in its own folder.
+    ".*experiment logs directory.*exists.*",
+    ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # Lightning's own use of torch.
+)
+
+LOGGER_EXTRAS = ("wandb", "mlflow")  # Loggers whose package comes with an extra of the same name.
+
+
+def build_trainer(config: DictConfig) -> L.Trainer:
+    """Return the Trainer for this machine.
+
+    Raises UserError for devices that are not there, an unknown precision, or an unknown argument.
+    """
+    for message in DELIBERATE:
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
+    refuse_epochs_without_validation(config.trainer)
+    accelerator = resolve_accelerator(config.trainer.accelerator)
+    check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
+    precision = resolve_precision(str(config.trainer.precision), accelerator)
+    # An entry set to null is left out.
+    for name in LOGGER_EXTRAS:
+        if config.logger.get(name):
+            import_extra(name, name)
+    loggers = [instantiate(entry) for entry in config.logger.values() if entry]
+    callbacks = [instantiate(entry) for entry in config.callbacks.values() if entry]
+    if not loggers:  # LearningRateMonitor refuses to run without one.
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+    trainer: L.Trainer = instantiate(
+        config.trainer,
+        precision=precision,
+        callbacks=[
+            *callbacks,
+            SeedEachEpoch(config.seed),
+            EndConvergedPhase(),
+            ExitWhenInterrupted(),
+            KeepPredictions(),
+            PicturesPerSecond(),
+        ],
+        logger=loggers or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,  # graft.training.callbacks.progress
+        enable_model_summary=False,  # graft.training.summary
+        use_distributed_sampler=False,  # graft.data.dataset has samplers that know the processes.
+        default_root_dir=config.paths.run,
+        _convert_="all",
+    )
+    return trainer
+
+
+def refuse_epochs_without_validation(settings: DictConfig) -> None:
+    """Raise a UserError for a setting under which an epoch would end without a validation of its own."""
+    for key, needed in (("check_val_every_n_epoch", 1), ("val_check_interval", 1.0)):
+        if settings.get(key, needed) not in (needed, None):
+            raise UserError(
+                f"trainer.{key}={settings[key]}: every epoch is validated once, at its end, for the best "
+                "checkpoint; leave it out."
+            )
+    if settings.get("limit_val_batches", 1.0) == 0:
+        raise UserError("trainer.limit_val_batches=0: the best checkpoint is chosen on validation pictures.")
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Return the accelerator that `auto` means here: cuda, mps or cpu; others as they are."""
+    if accelerator in ("auto", "gpu"):
+        if torch.cuda.is_available():
+            return "cuda"
+        if torch.backends.mps.is_available():
+            return "mps"
+        if accelerator == "gpu":
+            raise UserError("trainer.accelerator=gpu, but this machine has no GPU that torch can use.")
+        return "cpu"
+    return accelerator
+
+
+def check_devices(asked: str, accelerator: str, devices: Any) -> None:
+    """Raise UserError where more devices are asked for than there are.
+
+    CPU processes are only started where `accelerator=cpu` asks for them, at most one a core.
+    """
+    if devices == "auto" or accelerator not in ("cpu", "cuda", "mps"):
+        return
+    if accelerator == "cuda":
+        available = torch.cuda.device_count()
+    elif accelerator == "cpu" and asked == "cpu":
+        available = os.cpu_count() or 1
+    else:
+        available = 1
+    count = len(devices) if hasattr(devices, "__len__") and not isinstance(devices, str) else devices
+    count = available if count in (-1, "-1") else count
+    if not str(count).isdigit() or not 1 <= int(count) <= available:
+        raise UserError(
+            f"trainer.devices={devices}: this machine has {available} device(s) for "
+            f"trainer.accelerator={asked} ({accelerator}); write trainer.devices=auto."
+        )
+
+
+PRECISIONS = ("32", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64", "64-true")
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return the precision that `auto` means here, and warn where the CPU only emulates one.
+
+    auto is bf16-mixed on GPUs that compute in it, 16-mixed on older ones, 32 elsewhere.
+    Raises UserError for an unknown precision, and for float16 on a CPU.
+    """
+    if precision == "auto":
+        if accelerator != "cuda":
+            return "32-true"
+        return "bf16-mixed" if torch.cuda.get_device_capability()[0] >= 8 else "16-mixed"
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision} is none of auto, {', '.join(PRECISIONS)}.")
+    if accelerator == "cpu" and precision.startswith("16"):
+        raise UserError(f"trainer.precision={precision} is not for CPUs: write trainer.precision=32.")
+    if accelerator == "cpu" and precision.startswith("bf16"):
+        slowdown = bfloat16_slowdown()
+        if slowdown > 1:
+            log.warning(
+                "trainer.precision=%s: this CPU emulates bfloat16; a convolution just took %.1f times "
+                "as long as in 32 bits. trainer.precision=32 is faster.",
+                precision,
+                slowdown,
+            )
+    return precision
+
+
+def bfloat16_slowdown() -> float:
+    """Return how many times as long a small convolution takes in bfloat16 as in float32, measured."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        convolution = torch.nn.Conv2d(32, 32, 3).to(dtype)
+        pictures = torch.zeros(4, 32, 64, 64, dtype=dtype)
+        times = []
+        with torch.inference_mode():
+            for _ in range(4):
+                began = time.perf_counter()
+                convolution(pictures)
+                times.append(time.perf_counter() - began)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)

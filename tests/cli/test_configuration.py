@@ -1,0 +1,63 @@
+"""The settings are the user interface: every key is explained, and `--help` is made from them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from graft.cli.help_page import help_page
+from graft.cli.hydra_errors import dotted_entries, group_choices, known_keys, nearest_key
+from tests.conftest import PROJECT
+
+CONFIGS = PROJECT / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+UNEXPLAINED = ("_target_", "_partial_", "defaults", "source", "version")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
+def test_every_file_opens_with_what_it_is_for(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert any(line.startswith("# ") and "@package" not in line for line in lines[:2])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
+def test_every_key_with_a_value_has_a_comment(file: Path) -> None:
+    previous = ""
+    for line in file.read_text().splitlines():
+        entry = re.match(r"\s*([a-z_]+):\s*([^#\s].*)$", line)
+        if entry and entry.group(1) not in UNEXPLAINED:
+            assert " # " in line or previous.lstrip().startswith("#"), line
+        previous = line
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
+def test_every_file_is_valid_yaml(file: Path) -> None:
+    assert yaml.safe_load(file.read_text()) is None or isinstance(yaml.safe_load(file.read_text()), dict)
+
+
+def test_help_names_every_knob_and_every_choice() -> None:
+    page = help_page(CONFIGS)
+    settings = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    knobs = [f"{key}=" for key, value in dotted_entries(settings, []) if not isinstance(value, dict)]
+    for word in [*knobs, *group_choices(CONFIGS)["model"], *group_choices(CONFIGS)["experiment"]]:
+        assert word in page
+    assert max(map(len, page.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("trainer.max_epoch", "trainer.max_epochs"),
+        ("max_epochs", "trainer.max_epochs"),
+        ("lr", "optimizer.lr"),
+        ("frezee", "freeze"),
+        ("batch_sise", "data.batch_size"),
+    ],
+)
+def test_a_misspelled_key_finds_the_nearest(key: str, expected: str) -> None:
+    assert nearest_key(key, known_keys(CONFIGS)) == f" Did you mean '{expected}'?"
+
+
+def test_a_key_near_to_nothing_gets_no_suggestion() -> None:
+    assert nearest_key("zzzzqqqq", known_keys(CONFIGS)) == ""

@@ -1,0 +1,113 @@
+"""A solved head is the logistic regression that scikit-learn finds, and the network's weights stay."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from graft.errors import UserError
+from graft.features import head_solver
+from graft.features.dataset import FeatureDataset
+from graft.features.head_solver import minimise, moments, solve_head, with_solved_head
+from graft.models.freezing import HEAD, Phase
+from graft.training.run import train
+from tests.conftest import MakeConfig
+
+
+class Rows(FeatureDataset):
+    """Features in memory, `views` rows a picture."""
+
+    def __init__(self, rows: torch.Tensor, labels: torch.Tensor, views: int = 1) -> None:
+        self.rows, self.labels, self.places = rows, labels, np.zeros((len(labels), views, 2), int)
+
+    def chunks(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the rows in several parts, whatever `rows` is."""
+        del rows
+        labels = self.labels.repeat_interleave(self.places.shape[1])
+        for part in torch.arange(len(self.rows)).chunk(3):
+            yield self.rows[part], labels[part]
+
+
+def blobs(count: int, seed: int, views: int = 1) -> Rows:
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (count,), generator=chance)
+    rows = torch.randn(count * views, 6, generator=chance) * torch.tensor([1, 5, 0.1, 1, 1, 20.0]) + 3
+    rows[:, :3] += nn.functional.one_hot(labels.repeat_interleave(views), 3) * torch.tensor([1.5, 6, 0.1])
+    return Rows(rows, labels, views)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
+def test_the_minimum_is_scikit_learns(weights: list[float] | None) -> None:
+    train_rows, strength = blobs(200, seed=1, views=2), 0.01
+    mean, spread = moments(train_rows)
+    weight, bias = torch.zeros(3, 6, requires_grad=True), torch.zeros(3, requires_grad=True)
+    balance = None if weights is None else torch.tensor(weights)
+    minimise(weight, bias, train_rows, mean, spread, strength, 0.0, balance)
+    labels = train_rows.labels.repeat_interleave(2).numpy()
+    counted = np.bincount(labels) if weights is None else np.bincount(labels) * np.array(weights)
+    reference = LogisticRegression(
+        C=1 / (counted.sum() * strength),
+        tol=1e-8,
+        max_iter=1000,
+        class_weight=None if weights is None else dict(enumerate(weights)),
+    )
+    scaled = ((train_rows.rows - mean) / spread).numpy()
+    reference.fit(scaled, labels)
+    found = (torch.from_numpy(scaled) @ weight.T + bias).softmax(1).detach().numpy()
+    assert np.abs(found - reference.predict_proba(scaled)).max() < 1e-3
+
+
+def test_the_strength_is_the_one_with_the_lowest_validation_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, val = blobs(12, seed=2), blobs(300, seed=3)
+    losses = {}
+    for strength in head_solver.STRENGTHS:
+        alone = nn.Linear(6, 3)
+        with monkeypatch.context() as only:
+            only.setattr(head_solver, "STRENGTHS", (strength,))
+            solve_head(alone, few, val)
+        losses[strength] = nn.functional.cross_entropy(alone(val.rows), val.labels).item()
+    head = nn.Linear(6, 3)
+    strength = solve_head(head, few, val)
+    assert losses[strength] == pytest.approx(min(losses.values()), abs=1e-3)
+    assert nn.functional.cross_entropy(head(val.rows), val.labels).item() == pytest.approx(
+        losses[strength], abs=1e-3
+    )
+    assert losses[strength] < losses[head_solver.STRENGTHS[-1]]
+
+
+def test_a_run_solves_its_head_and_keeps_the_backbone(make_config: MakeConfig, tmp_path: Path) -> None:
+    metrics = train(make_config("head.solver=lbfgs", "trainer.max_epochs=9"))
+    assert metrics["epoch"] == 1
+    assert metrics["test/accuracy"] == 1.0
+    state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert state["graft"]["head"] == {"dropout": 0.0, "hidden": None}
+
+
+def test_fine_tuning_starts_from_the_solved_head(make_config: MakeConfig) -> None:
+    metrics = train(
+        make_config(
+            "head.solver=lbfgs",
+            "finetuning=lp_ft",
+            "finetuning.schedule.probe_epochs=2",
+            "trainer.max_epochs=3",
+        )
+    )
+    assert metrics["epoch"] == 2
+
+
+def test_what_cannot_be_solved_is_refused(make_config: MakeConfig) -> None:
+    head = [Phase("head", (HEAD,), 5)]
+    with pytest.raises(UserError, match=r"head\.solver=newton: write lbfgs"):
+        with_solved_head(head, "newton", nn.Linear(2, 2), None)
+    with pytest.raises(UserError, match=r"head\.hidden"):
+        with_solved_head(head, "lbfgs", nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), None)
+    with pytest.raises(UserError, match="freeze=true"):
+        with_solved_head([Phase("everything", ("stem", HEAD), 5)], "lbfgs", nn.Linear(2, 2), None)
+    with pytest.raises(UserError, match="learning_rate=auto"):
+        with_solved_head(head, "lbfgs", nn.Linear(2, 2), "auto")
+    with pytest.raises(UserError, match=r"head\.solver=lbfgs fits the head to stored features"):
+        train(make_config("head.solver=lbfgs", "features.cache=false"))

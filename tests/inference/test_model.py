@@ -1,0 +1,177 @@
+"""A loaded model: labels and probabilities, in order, lazily, whatever is wrong with a picture."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from graft import load
+from graft.data.images import open_rgb
+from graft.data.transforms import decoding_side, evaluation_transform
+from graft.errors import UserError
+from graft.inference.model import Model
+from graft.inference.runtimes import load_model
+from graft.inference.search import find_pictures
+from graft.preprocessing import Preprocessing
+from tests.conftest import write_pictures
+
+PREPROCESSING = Preprocessing((8,), (8, 8), "bilinear", True, (0.5,) * 3, (0.5,) * 3)
+
+
+def brightness(pictures: torch.Tensor) -> torch.Tensor:
+    """A network whose second logit is the left column's mean brightness, from 0 to 1."""
+    shade = pictures[..., 0].float().mean(dim=(1, 2)) / 255
+    return torch.stack([torch.zeros_like(shade), shade], dim=1)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(brightness, ["dark", "light"], PREPROCESSING)
+
+
+def test_probabilities_are_those_of_the_transform_of_training(checkpoint: Path, pictures: Path) -> None:
+    from graft.models.checkpoints import load_classifier
+
+    loaded = load_classifier(checkpoint)
+    paths = sorted(pictures.rglob("*.jpg"))
+    transform = evaluation_transform(loaded.preprocessing)
+    side = decoding_side(loaded.preprocessing)
+    with torch.inference_mode():
+        batch = torch.stack([transform(open_rgb(path, side)) for path in paths])
+        expected = loaded.classifier(batch).softmax(dim=1)
+    found = load(checkpoint).predict(paths)
+    assert [p.path for p in found] == paths
+    assert torch.equal(torch.tensor([p.probabilities for p in found]), expected)
+    assert [p.label for p in found] == [loaded.class_names[i] for i in expected.argmax(dim=1)]
+    assert len({p.label for p in found}) == 2
+
+
+def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Path) -> None:
+    sizes = []
+
+    def network(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        return brightness(batch)
+
+    for name in ("002a.jpg", "005a.jpg"):
+        (pictures / "dark" / name).write_text("no picture")
+    paths = [*sorted((pictures / "dark").iterdir()), pictures / "gone.jpg"]
+    found = list(Model(network, ["dark", "light"], PREPROCESSING).stream(paths, batch_size=5))
+    assert [p.path for p in found] == paths
+    assert [p.path.name for p in found if p.error] == ["002a.jpg", "005a.jpg", "gone.jpg"]
+    assert all(p.probabilities == () and p.label == "" for p in found if p.error)
+    assert sizes == [5, 5, 2]
+
+
+def test_any_number_of_pictures_is_taken_a_few_at_a_time(model: Model, pictures: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield pictures / "dark" / "000.jpg"
+
+    stream = model.stream(endless(), batch_size=4)
+    for _ in range(40):
+        next(stream)
+    assert taken <= 40 + 4 + 2 * 4
+
+
+def test_many_unreadable_pictures_do_not_wait_for_a_full_batch(model: Model, pictures: Path) -> None:
+    good, bad = pictures / "dark" / "000.jpg", pictures / "gone.jpg"
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        yield good
+        while True:
+            taken += 1
+            yield bad
+
+    assert next(model.stream(endless(), batch_size=4)).path == good
+    assert taken < 100
+
+
+def test_flip_averages_a_picture_and_its_mirror_image(tmp_path: Path) -> None:
+    from PIL import Image
+
+    picture = Image.new("L", (8, 8), 0)
+    picture.paste(255, (4, 0, 8, 8))
+    picture.save(tmp_path / "half.png")
+    model = Model(brightness, ["dark", "light"], PREPROCESSING)
+    (plain,) = model.predict([tmp_path / "half.png"])
+    (flipped,) = model.predict([tmp_path / "half.png"], flip=True)
+    assert plain.probabilities[1] == 0.5
+    assert flipped.probabilities[1] == pytest.approx((0.5 + torch.sigmoid(torch.tensor(1.0)).item()) / 2)
+
+
+def test_below_the_threshold_the_label_is_unsure(model: Model, pictures: Path) -> None:
+    paths = sorted((pictures / "light").iterdir())
+    probabilities = sorted(p.probability for p in model.predict(paths))
+    middle = (probabilities[5] + probabilities[6]) / 2
+    labels = [p.label for p in model.predict(paths, threshold=middle)]
+    assert sorted(labels) == ["light"] * 6 + ["unsure"] * 6
+
+
+def test_a_temperature_divides_the_logits(pictures: Path) -> None:
+    path = pictures / "light" / "000.jpg"
+    (plain,) = Model(brightness, ["dark", "light"], PREPROCESSING).predict([path])
+    (warm,) = Model(brightness, ["dark", "light"], PREPROCESSING, temperature=2.0).predict([path])
+    logit = torch.tensor(plain.probability).logit()
+    assert warm.probability == pytest.approx(torch.sigmoid(logit / 2).item(), abs=1e-6)
+
+
+def test_a_single_path_is_refused(model: Model) -> None:
+    with pytest.raises(UserError, match="a list of pictures"):
+        model.predict("a.jpg")
+
+
+def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        load_model(tmp_path / "none.ckpt")
+
+
+def test_importing_graft_does_not_import_torch() -> None:
+    code = "import sys, graft; assert callable(graft.load); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_file_folder_and_pattern_find_the_same_pictures(tmp_path: Path) -> None:
+    root = tmp_path / "more"
+    write_pictures(root / "b" / "deep", 2, 80, seed=1)
+    write_pictures(root / "a", 2, 80, seed=2)
+    write_pictures(root, 1, 80, seed=3)
+    (root / "a" / "notes.txt").write_text("no picture")
+    (root / ".hidden.jpg").write_text("hidden")
+    (root / "a" / "[1].JPG").write_bytes((root / "000.jpg").read_bytes())
+    found = list(find_pictures(str(root)))
+    assert found == sorted(p for p in root.rglob("[!.]*") if p.suffix.lower() == ".jpg")
+    assert list(find_pictures(f"{root}/**/*")) == found
+    assert list(find_pictures(f"{root}/a/*.jpg")) == [root / "a" / "000.jpg", root / "a" / "001.jpg"]
+    assert list(find_pictures(f"{root}/a/[1].JPG")) == [root / "a" / "[1].JPG"]
+
+
+def test_a_folder_is_walked_as_its_pictures_are_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_pictures(tmp_path / "walk" / name, 1, 80, seed=1)
+    found = find_pictures(str(tmp_path / "walk"))
+    next(found)
+    write_pictures(tmp_path / "walk" / "b", 3, 80, seed=1)
+    assert len(list(found)) == 3
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "loop", 1, 80, seed=1)
+    (tmp_path / "loop" / "z").symlink_to(tmp_path / "loop", target_is_directory=True)
+    assert list(find_pictures(str(tmp_path / "loop"))) == [tmp_path / "loop" / "000.jpg"]
+
+
+@pytest.mark.parametrize("source", ["piks", "*.tiff", "empty"])
+def test_input_without_pictures_is_refused(tmp_path: Path, source: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no pictures|no such file or folder"):
+        find_pictures(str(tmp_path / source))

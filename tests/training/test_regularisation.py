@@ -1,0 +1,52 @@
+"""L2-SP, MixUp and CutMix: what they add to the loss, and that they are off by default."""
+
+import pytest
+import torch
+from torch import nn
+
+from graft.errors import UserError
+from graft.training.regularisation import StartingPoint, batch_mixing
+
+
+def test_the_pull_grows_with_the_squared_distance_of_what_learns() -> None:
+    backbone = nn.Linear(2, 2)
+    start = StartingPoint(backbone, strength=0.5)
+    assert start.penalty().item() == 0
+    with torch.no_grad():
+        backbone.weight.add_(2)
+        backbone.bias.add_(100)
+    backbone.bias.requires_grad_(False)
+    assert start.penalty().item() == pytest.approx(0.25 * 4 * 4)
+
+
+def test_the_pull_points_back_and_is_no_weight_of_its_own() -> None:
+    backbone = nn.Linear(2, 2, bias=False)
+    start = StartingPoint(backbone, strength=1.0)
+    with torch.no_grad():
+        backbone.weight.add_(3)
+    start.penalty().backward()
+    assert backbone.weight.grad is not None
+    assert torch.allclose(backbone.weight.grad, torch.full((2, 2), 3.0))
+    assert list(start.parameters()) == []
+    assert start.state_dict() == {}
+
+
+def test_mixing_is_off_where_both_alphas_are_0() -> None:
+    assert batch_mixing(3, 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
+def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) -> None:
+    torch.manual_seed(0)
+    mix = batch_mixing(3, mixup, cutmix)
+    assert mix is not None
+    pictures, targets = mix(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
+    assert pictures.shape == (4, 3, 8, 8)
+    assert torch.allclose(targets.sum(dim=1), torch.ones(4))
+    assert ((targets > 0).sum(dim=1) > 1).any()
+
+
+@pytest.mark.parametrize("settings", [(-1.0, 0.0), (0.0, -1.0)])
+def test_a_negative_alpha_is_refused(settings: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match=r"loss\.(mixup|cutmix)=-1"):
+        batch_mixing(3, *settings)

@@ -1,0 +1,196 @@
+"""A run from the settings on: seeds, early ends, and what its checkpoints hold."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from graft.data.images import open_rgb
+from graft.data.transforms import evaluation_transform
+from graft.errors import UserError
+from graft.models.checkpoints import load_classifier
+from graft.training.callbacks.early_stopping import StopWhenStalled
+from graft.training.run import class_weights, train
+from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
+
+
+def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ("freeze=false", "trainer.max_epochs=1", "augmentation=standard")
+    first = train(make_config(*settings, run="a"))
+    second = train(make_config(*settings, "data.num_workers=2", run="b"))
+    other = train(make_config(*settings, "seed=1", run="c"))
+    for key in STATE:
+        assert_equal(run_checkpoint(tmp_path / "a").get(key), run_checkpoint(tmp_path / "b").get(key), key)
+    del first["seconds"], second["seconds"]
+    assert first == second
+    assert first["test/loss"] != other["test/loss"]
+
+
+def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, pictures: Path) -> None:
+    metrics = train(make_config("freeze=false", "head.hidden=8"))
+    splits = (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]
+    tested = [row.split(",") for row in splits if row.endswith("test")]
+    shutil.move(pictures, tmp_path / "elsewhere")
+    loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    transform = evaluation_transform(loaded.preprocessing)
+    batch = torch.stack([transform(open_rgb(tmp_path / "elsewhere" / path)) for path, _, _ in tested])
+    with torch.inference_mode():
+        logits = loaded.classifier(batch)
+    labels = torch.tensor([loaded.class_names.index(name) for _, name, _ in tested])
+    assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(metrics["test/accuracy"])
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert loss == pytest.approx(metrics["test/loss"], rel=1e-5)
+
+
+def test_early_stopping_ends_a_run_before_its_last_epoch(make_config: MakeConfig) -> None:
+    settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=1e-9")
+    assert train(make_config(*settings, "trainer.max_epochs=6"))["epoch"] == 2
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "val/auroc"])
+def test_early_stopping_knows_which_direction_is_better(
+    monitor: str,
+) -> None:
+    # Scores that only ever improve never stop a run; the same ones backwards do at once.
+    falling = [0.9, 0.7, 0.5, 0.3]
+    for scores, stops in ((falling, monitor != "val/loss"), (falling[::-1], monitor == "val/loss")):
+        callback = StopWhenStalled(monitor, patience=2, min_delta=0.0)
+        stopped = False
+        for score in scores:
+            stopped = stopped or callback._evaluate_stopping_criteria(torch.tensor(score))[0]
+        assert stopped == stops
+
+
+def test_a_run_whose_accuracy_rises_is_not_stopped_early(make_config: MakeConfig) -> None:
+    settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=2", "monitor=val/loss")
+    assert train(make_config(*settings, "trainer.max_epochs=4", "optimizer.lr=0.001"))["epoch"] == 4
+
+
+def test_a_diverged_run_ends_with_a_line_and_never_becomes_the_best(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"diverged: val/loss is (nan|inf).*Lower optimizer\.lr"):
+        train(make_config("freeze=false", "optimizer=sgd", "optimizer.lr=1e30"))
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    # 16 training pictures, 4 a batch: 4 steps an epoch.
+    settings = ("freeze=1", "trainer.max_epochs=4", "callbacks.lr_monitor.logging_interval=step")
+    only_head = train(make_config(*settings, "trainer.max_steps=3", run="head"))
+    assert only_head["parameters/trainable"] < only_head["parameters/total"]
+    assert only_head["epoch"] == 1
+    train(make_config(*settings, "trainer.max_steps=10", "scheduler.warmup=0", run="both"))
+    schedule = run_checkpoint(tmp_path / "both")["lr_schedulers"][0]
+    assert schedule["last_epoch"] == 6
+    assert max(schedule["_last_lr"]) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_trains_the_same_through_a_phase_change(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    # Adam would turn the last bits of a tiny gradient into whole steps.
+    settings = ("freeze=1", "trainer.max_epochs=2", "data.limit=4", "optimizer=sgd", "optimizer.lr=0.1")
+    eager = train(make_config(*settings, run="eager"))
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/compiled/checkpoints",
+    ]
+    compiled = train(make_config(*settings, *keep, "compile=true", run="compiled"))
+    assert compiled["test/loss"] == pytest.approx(eager["test/loss"], rel=1e-3)
+    expected, found = (run_checkpoint(tmp_path / run)["state_dict"] for run in ("eager", "compiled"))
+    before = run_checkpoint(tmp_path / "compiled", "epoch1")["state_dict"]
+    for name, value in expected.items():
+        assert torch.allclose(found[name].float(), value.float(), atol=1e-4), name
+        if name.endswith("weight"):
+            assert not torch.equal(found[name], before[name]), f"{name} had no gradient"
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
+    make_config: MakeConfig, tmp_path: Path, steps: int
+) -> None:
+    settings = ("trainer.max_epochs=4", f"trainer.max_steps={steps}", "scheduler=bit_hyperrule")
+    train(make_config(*settings, "freeze=2", "optimizer.lr=0.1"))
+    last = run_checkpoint(tmp_path / "run")
+    assert last["global_step"] == steps
+    with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
+        validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
+    assert validated[-1] == steps - 1
+
+
+def test_compiling_without_a_compiler_is_refused(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match=r"compile=true needs a C\+\+ compiler"):
+        train(make_config("compile=true"))
+
+
+def test_tensorboard_says_what_learns_in_each_phase(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("freeze=1", "trainer.max_epochs=2", board=True))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    told = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("phase/text_summary")]
+    assert [line.split(" learns, ")[0] for line in told] == [
+        "phase 1/2: head (head)",
+        "phase 2/2: everything (stem, ..., head)",
+    ]
+    assert {"phase", "val/loss"} <= set(events.Tags()["scalars"])
+
+
+def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
+    metrics = train(make_config("trainer.max_epochs=1"))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert metrics["parameters/trainable"] < metrics["parameters/total"]
+
+
+def test_class_weights_make_every_class_count_the_same() -> None:
+    assert class_weights(None, [1, 3]) is None
+    weights = class_weights("balanced", [1, 3])
+    assert weights is not None
+    assert weights[0] * 1 == pytest.approx(weights[1] * 3)
+    with pytest.raises(UserError, match=r"loss\.class_weights=equal"):
+        class_weights("equal", [1, 3])
+
+
+def test_an_average_of_the_weights_is_what_is_validated_tested_and_saved(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ("freeze=false", "optimizer.lr=0.05", "callbacks=ema", "callbacks.ema.decay=0.9")
+    metrics = train(make_config(*settings))
+    saved = run_checkpoint(tmp_path / "run", "best")
+    averaged, raw = saved["state_dict"], saved["raw_state_dict"]
+    assert any(not torch.equal(averaged[name], raw[name]) for name in averaged)
+    config = make_config(*settings, run="again")
+    data = instantiate(config.data)
+    loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    data.use_preprocessing(loaded.preprocessing)
+    losses = [
+        torch.nn.functional.cross_entropy(loaded.classifier(pictures), labels, reduction="sum").item()
+        for pictures, labels in data.test_dataloader()
+    ]
+    assert sum(losses) / len(data.samples["test"]) == pytest.approx(metrics["test/loss"], rel=1e-5)
+
+
+def test_frozen_weights_stay_bit_identical_under_an_average(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("callbacks=ema", "callbacks.ema.decay=0.9")
+    torch.manual_seed(config.seed)
+    train(config)
+    first, last = (run_checkpoint(tmp_path / "run", name)["state_dict"] for name in ("best", "last"))
+    raw = run_checkpoint(tmp_path / "run")["raw_state_dict"]
+    for name in first:
+        if "backbone" in name:
+            assert torch.equal(first[name], last[name]), name
+            assert torch.equal(raw[name], last[name]), name
