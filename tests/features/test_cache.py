@@ -244,7 +244,7 @@ def test_code_that_makes_features_is_part_of_the_recipe(tmp_path: Path) -> None:
     code = Path(graft.__file__).parent
     shutil.copytree(code, tmp_path / "graft")
     assert code_digest(tmp_path / "graft") == code_digest(code)
-    for name in ("data/transforms.py", "data/images.py", "data/decoded.py", "backbones/backbone.py"):
+    for name in ("data/transforms.py", "data/images.py", "data/decoded.py", "models/backbones/backbone.py"):
         before = code_digest(tmp_path / "graft")
         with (tmp_path / "graft" / name).open("a") as file:
             file.write("# changed\n")
