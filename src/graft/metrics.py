@@ -47,7 +47,8 @@ def classification_metrics(num_classes: int) -> MetricCollection:
 class Measurements(nn.Module):
     """The mean loss and the classification metrics of an epoch.
 
-    Batches wait until there are some: an update costs as much as a small head's step.
+    Batches wait until there are some: an update costs as much as a small head's step. Batches without
+    probabilities count in the loss alone.
     """
 
     def __init__(self, num_classes: int, prefix: str) -> None:
@@ -55,11 +56,13 @@ class Measurements(nn.Module):
         self.loss = MeanMetric()
         self.scores = classification_metrics(num_classes).clone(prefix=prefix)
         self.prefix = prefix
-        self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.waiting: list[tuple[Tensor, Tensor | None, Tensor]] = []
+        self.has_scores = False
 
-    def add(self, loss: Tensor, probabilities: Tensor, labels: Tensor) -> None:
-        """Take a batch's mean loss `[]`, its probabilities `[B, num_classes]` and labels `[B]`."""
-        self.waiting.append((loss.detach(), probabilities.detach(), labels))
+    def add(self, loss: Tensor, probabilities: Tensor | None, labels: Tensor) -> None:
+        """Take a batch's mean loss `[]`, its probabilities `[B, num_classes]` or None, and labels `[B]`."""
+        self.waiting.append((loss.detach(), probabilities, labels))
+        self.has_scores = probabilities is not None
         if len(self.waiting) == MOST_WAITING:
             self.update()
 
@@ -70,14 +73,16 @@ class Measurements(nn.Module):
         losses, probabilities, labels = zip(*self.waiting, strict=True)
         sizes = torch.tensor([len(of_batch) for of_batch in labels], device=losses[0].device)
         self.loss.update(torch.stack(losses), weight=sizes)
-        self.scores.update(torch.cat(probabilities), torch.cat(labels))
+        if self.has_scores:
+            self.scores.update(torch.cat(probabilities), torch.cat(labels))
         self.waiting.clear()
 
     def log(self, module: L.LightningModule) -> None:
         """Log all of them for the epoch that ends."""
         self.update()
         module.log(f"{self.prefix}loss", self.loss, on_step=False, on_epoch=True)
-        module.log_dict(self.scores, on_step=False, on_epoch=True)
+        if self.has_scores:
+            module.log_dict(self.scores, on_step=False, on_epoch=True)
 
 
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:

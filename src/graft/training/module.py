@@ -76,6 +76,10 @@ class TransferModule(L.LightningModule):
         self.description: dict[str, Any] = {}
         self.position: dict[str, int] = {}
 
+        # Of every batch since the last optimizer step: what it counts in the mean, see `batch_weight`.
+        self.group: list[float | Tensor] = []
+        self.reference = 1  # images in the first of them
+
         self.train_measured = Measurements(num_classes, "train/")
         self.val_measured = Measurements(num_classes, "val/")
         self.test_measured = Measurements(num_classes, "test/")
@@ -114,18 +118,48 @@ class TransferModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Measure a training batch, and return its loss to learn from."""
-        del batch_idx
         labels = batch[1]
         loss, logits = self.training_loss(batch)
-        self.train_measured.add(loss, logits.detach().softmax(dim=1), labels)
+        # Mixed images have no single label to compare with.
+        probabilities = None if self.mix else logits.detach().softmax(dim=1)
+        self.train_measured.add(loss, probabilities, labels)
         # Logging costs as much as a small head's step, so it is done when it is asked for.
         step = self.trainer.global_step + 1
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Set by one of its parts.
-        if step % max(1, every) == 0:
+        steps_now = self.trainer.is_last_batch or (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        if steps_now and step % max(1, every) == 0:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.is_last_batch or step == self.trainer.max_steps:
             self.train_measured.log(self)
-        return loss
+        if self.trainer.accumulate_grad_batches == 1:
+            return loss
+        if not self.group:
+            self.reference = len(labels)  # The same in all processes.
+        self.group.append(self.batch_weight(labels))
+        return loss * (self.group[-1] / self.reference)
+
+    def batch_weight(self, labels: Tensor) -> float | Tensor:
+        """Return what the batch's mean loss is divided by: its images, or the sum of their class weights."""
+        if self.class_weights is None or self.mix:
+            return float(len(labels))
+        return self.class_weights[labels].sum()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Make the gradient that of the mean over all images since the last step.
+
+        Lightning divides every batch's loss by `accumulate_grad_batches`, also in the shorter last group.
+        """
+        del optimizer
+        if not self.group:
+            return
+        total = sum(self.group)
+        if self.trainer.world_size > 1:  # Gradients are averaged over the processes.
+            total = self.all_gather(torch.as_tensor(total, device=self.device)).float().mean()
+        factor = self.trainer.accumulate_grad_batches * self.reference / total
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        self.group = []
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what is minimised, cross-entropy and what is added to it, and the logits `[B, classes]`."""
