@@ -1,5 +1,6 @@
 """A solved head is the logistic regression that scikit-learn finds, and the network's weights stay."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from graft.errors import UserError
 from graft.features import head_solver
 from graft.features.dataset import FeatureDataset
+from graft.features.extraction import as_stored
 from graft.features.head_solver import minimise, moments, solve_head, with_solved_head
 from graft.models.freezing import HEAD, Phase
 from graft.training.run import train
@@ -79,24 +81,42 @@ def test_the_strength_is_the_one_with_the_lowest_validation_loss(monkeypatch: py
     assert losses[strength] < losses[head_solver.STRENGTHS[-1]]
 
 
-def test_a_run_solves_its_head_and_keeps_the_backbone(make_config: MakeConfig, tmp_path: Path) -> None:
-    metrics = train(make_config("head.solver=lbfgs", "trainer.max_epochs=9"))
+def test_a_run_solves_its_head_and_keeps_the_backbone(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "graft"):
+        metrics = train(make_config("head.solver=lbfgs", "trainer.max_epochs=9"))
     assert metrics["epoch"] == 1
+    assert "epoch 1/1 " in caplog.text
     assert metrics["test/accuracy"] == 1.0
     state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     assert state["graft"]["head"] == {"dropout": 0.0, "hidden": None}
 
 
-def test_fine_tuning_starts_from_the_solved_head(make_config: MakeConfig) -> None:
-    metrics = train(
-        make_config(
-            "head.solver=lbfgs",
-            "finetuning=lp_ft",
-            "finetuning.schedule.probe_epochs=2",
-            "trainer.max_epochs=3",
-        )
-    )
+def test_fine_tuning_starts_from_the_solved_head_and_counts_its_epochs(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ("finetuning=lp_ft", "finetuning.schedule.probe_epochs=2", "trainer.max_epochs=3")
+    with caplog.at_level(logging.INFO, "graft"):
+        metrics = train(make_config("head.solver=lbfgs", *settings))
     assert metrics["epoch"] == 2
+    assert "epoch 1/2 " in caplog.text
+    assert "epoch 2/2 " in caplog.text
+
+
+def test_features_that_give_no_finite_loss_are_an_error_and_no_random_head() -> None:
+    broken = blobs(30, seed=4)
+    broken.rows[0] = torch.inf
+    with pytest.raises(UserError, match=r"feature that is not finite.*features\.dtype=float32"):
+        solve_head(nn.Linear(6, 3), broken, blobs(30, seed=5))
+    with pytest.raises(UserError, match=r"no L2 strength gives a finite val/loss.*features\.dtype=float32"):
+        solve_head(nn.Linear(6, 3), blobs(30, seed=5), broken)
+
+
+def test_features_too_large_for_float16_are_refused() -> None:
+    assert np.array_equal(as_stored(np.array([1, 65504], np.float32), np.dtype("float16")), [1, 65504])
+    with pytest.raises(UserError, match=r"70000 is too large.*features\.dtype=float32"):
+        as_stored(np.array([1, 70000], np.float32), np.dtype("float16"))
 
 
 def test_what_cannot_be_solved_is_refused(make_config: MakeConfig) -> None:

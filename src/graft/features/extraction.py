@@ -12,6 +12,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from graft.errors import UserError
 from graft.features.store import FeatureStore
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def extract_missing(
     )
     done, rows = 0, []
     for pictures in with_progress(loader):
-        rows.append(extract(pictures).cpu().numpy().astype(store.dtype))
+        rows.append(as_stored(extract(pictures).cpu().numpy(), store.dtype))
         waiting = sum(map(len, rows))
         is_last = done + waiting == len(missing)
         if is_last or waiting * store.width * store.dtype.itemsize >= SEGMENT:
@@ -55,6 +56,18 @@ def extract_missing(
     seconds = time.monotonic() - began
     log.info("features   %d computed in %.1f s, %.0f a second", done, seconds, done / seconds)
     store.refresh()
+
+
+def as_stored(features: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the features in the type that is stored; UserError where it cannot hold finite ones."""
+    with np.errstate(over="ignore"):
+        stored = features.astype(dtype)
+    if not np.isfinite(stored).all() and np.isfinite(features).all():
+        raise UserError(
+            f"features.dtype={dtype}: a feature of {np.abs(features).max():g} is too large for it; "
+            "write features.dtype=float32."
+        )
+    return stored
 
 
 def with_progress(batches: DataLoader[Tensor]) -> Iterable[Tensor]:

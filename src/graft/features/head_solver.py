@@ -5,6 +5,7 @@ the strongest linear probe there is, and a head for `lp_ft` that no more epochs 
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ STRENGTHS = tuple(
 ROWS = 8192  # features in memory at once
 MOST_ITERATIONS = 200
 FLAT = 1e-5  # largest entry of the gradient at which the fit has converged
+REMEDY = "Write features.dtype=float32, or look at the images and at model.weights."
 SMALLEST_SPREAD = 1e-6  # A feature that varies less is not scaled up.
 
 
@@ -59,11 +61,14 @@ def solve_head(
     """Give the head the weights that fit all views of the training features best; return their L2 strength.
 
     The loss is mean cross-entropy plus half the strength times the squared weights of features that are
-    scaled to a spread of 1. The strength is the one with the lowest cross-entropy on `val`.
+    scaled to a spread of 1. The strength is the one with the lowest cross-entropy on `val`. Raises UserError
+    where no strength gives a finite one.
     """
     began = time.monotonic()
     weights = None if class_weights is None else class_weights.cpu()
     mean, spread = moments(train)
+    if not (mean.isfinite().all() and spread.isfinite().all()):
+        raise UserError(f"head.solver=lbfgs: a training image has a feature that is not finite. {REMEDY}")
     weight = torch.zeros(head.weight.shape, requires_grad=True)
     bias = torch.zeros(head.out_features, requires_grad=True)
     best: tuple[float, float, Tensor, Tensor] = (float("inf"), 0.0, head.weight, head.bias)
@@ -77,6 +82,8 @@ def solve_head(
             best = (loss, strength, *plain)
         if rises == 2:
             break  # Weaker ones only overfit more.
+    if not math.isfinite(best[0]):
+        raise UserError(f"head.solver=lbfgs: no L2 strength gives a finite val/loss. {REMEDY}")
     with torch.no_grad():
         head.weight.copy_(best[2])
         head.bias.copy_(best[3])

@@ -32,19 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """Write `checkpoint` to `path`, replacing what was there in one step."""
         del storage_options
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        flush_folder(target.parent)
+        save_atomically(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
@@ -52,6 +40,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Return what `read_checkpoint` reads: plain containers and tensors only."""
         del map_location, weights_only
         return read_checkpoint(Path(path))
+
+
+def save_atomically(content: dict[str, Any], target: Path) -> None:
+    """Write what `torch.save` takes beside the file, flush it to disk and rename it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    flush_folder(target.parent)
 
 
 def flush_folder(folder: Path) -> None:

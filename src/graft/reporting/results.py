@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning as L
 from omegaconf import DictConfig
 
+from graft.data.folder import Sample
 from graft.data.module import ImageFolderDataModule
 from graft.inference.explanation import Overlays
 from graft.inference.prediction_files import write_labelled_predictions
@@ -40,11 +41,16 @@ class FinishedRun:
 
     @property
     def predictions(self) -> Predictions:
-        """What the test made of `data.samples["test"]`, in their order."""
+        """What the test made of `tested`, in their order."""
         callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        kept = next(found for found in callbacks if isinstance(found, KeepPredictions)).predictions
+        kept = next(found for found in callbacks if isinstance(found, KeepPredictions)).test
         assert kept is not None, "the test comes before its results"
         return kept
+
+    @property
+    def tested(self) -> list[Sample]:
+        """The samples of the test split that were tested: the first ones with `limit_test_batches`."""
+        return self.data.samples["test"][: len(self.predictions.labels)]
 
 
 def write_results(run: FinishedRun) -> None:
@@ -53,7 +59,7 @@ def write_results(run: FinishedRun) -> None:
     What goes wrong with figures and report is a warning: the run itself is over and written.
     """
     folder = Path(run.config.paths.run)
-    paths = [sample.path for sample in run.data.samples["test"]]
+    paths = [sample.path for sample in run.tested]
     kept = run.predictions
     write_labelled_predictions(
         folder / "predictions.csv", paths, kept.labels, kept.probabilities, run.data.class_names

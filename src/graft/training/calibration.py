@@ -7,31 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graft.data.module import ImageFolderDataModule
-from graft.inference.evaluation import measure, scored
-from graft.inference.runtimes import load_model
-from graft.models.checkpoints import DESCRIPTION, AtomicCheckpointIO, read_checkpoint
+from graft.metrics import expected_calibration_error
+from graft.models.checkpoints import DESCRIPTION, read_checkpoint, save_atomically
+from graft.training.callbacks.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
 HIGHEST = 100.0  # Probabilities are all but equal there: the loss falls towards an infinite temperature.
 
 
-def calibrate(checkpoint: Path, data: ImageFolderDataModule) -> dict[str, float]:
-    """Fit the temperature on the validation split and keep it in the checkpoint.
+def calibrate(checkpoint: Path, validation: Predictions, test: Predictions) -> dict[str, float]:
+    """Fit the temperature to the validation's logits and keep it in the checkpoint.
 
     Returns it with the calibration errors before and after: val/ece, val/ece_calibrated, test/ece, ...
     """
-    model = load_model(checkpoint)
-    outputs = {
-        split: scored(model, data.root, data.samples[split], data.batch_size) for split in ("val", "test")
-    }
-    temperature = fit_temperature(*outputs["val"])
+    temperature = fit_temperature(validation.logits, validation.labels)
     keep_temperature(checkpoint, temperature)
     found = {"temperature": temperature}
-    for split, (logits, labels) in outputs.items():
-        measured = measure(logits, labels, temperature)
-        found |= {f"{split}/{name}": measured[name] for name in ("ece", "ece_calibrated")}
+    for split, kept in (("val", validation), ("test", test)):
+        calibrated = (kept.logits / temperature).softmax(dim=1)
+        found[f"{split}/ece"] = expected_calibration_error(kept.probabilities, kept.labels)
+        found[f"{split}/ece_calibrated"] = expected_calibration_error(calibrated, kept.labels)
     return found
 
 
@@ -68,4 +64,4 @@ def keep_temperature(checkpoint: Path, temperature: float) -> None:
     """Write the temperature into the checkpoint, in one step; predictions then use it."""
     content = read_checkpoint(checkpoint)
     content[DESCRIPTION]["temperature"] = temperature
-    AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+    save_atomically(content, checkpoint)

@@ -75,6 +75,7 @@ class TransferModule(L.LightningModule):
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
         self.position: dict[str, int] = {}
+        self.planned_epochs = 0  # of all phases
 
         # Of every batch since the last optimizer step: what it counts in the mean, see `batch_weight`.
         self.group: list[float | Tensor] = []
@@ -154,7 +155,9 @@ class TransferModule(L.LightningModule):
             return
         total = sum(self.group)
         if self.trainer.world_size > 1:  # Gradients are averaged over the processes.
-            total = self.all_gather(torch.as_tensor(total, device=self.device)).float().mean()
+            gathered = self.all_gather(torch.as_tensor(total, dtype=torch.float32, device=self.device))
+            assert isinstance(gathered, Tensor)
+            total = gathered.mean()
         factor = self.trainer.accumulate_grad_batches * self.reference / total
         for parameter in self.parameters():
             if parameter.grad is not None:
@@ -174,17 +177,17 @@ class TransferModule(L.LightningModule):
             loss = loss + self.start.penalty()
         return loss, logits
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure plain cross-entropy and the metrics on a validation batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Measure plain cross-entropy and the metrics on a validation batch; return its logits."""
         del batch_idx
-        self._evaluate(batch, self.val_measured)
+        return self._evaluate(batch, self.val_measured)
 
     def on_validation_epoch_end(self) -> None:
         """Log what was measured."""
         self.val_measured.log(self)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure plain cross-entropy and the metrics on a test batch; return its probabilities."""
+        """Measure plain cross-entropy and the metrics on a test batch; return its logits."""
         del batch_idx
         return self._evaluate(batch, self.test_measured)
 
@@ -246,7 +249,6 @@ class TransferModule(L.LightningModule):
     def _evaluate(self, batch: Batch, measured: Measurements) -> Tensor:
         inputs, labels = batch
         logits = self(inputs).float()
-        probabilities = logits.softmax(dim=1)
         # Neither smoothing nor class weights: the loss of two recipes can be compared.
-        measured.add(F.cross_entropy(logits, labels), probabilities, labels)
-        return probabilities
+        measured.add(F.cross_entropy(logits, labels), logits.softmax(dim=1), labels)
+        return logits

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Timer
 
 from graft.data.module import ImageFolderDataModule
 from graft.data.splits import SPLITS
@@ -63,12 +64,18 @@ def fit_phases(
         }
         end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
         trainer.fit_loop.max_epochs = end
-        for callback in trainer.early_stopping_callbacks:
-            callback.wait_count = 0  # Each phase may take its time.
+        module.planned_epochs = began_at + sum(later.epochs for later in phases[number:])
         with threads_that_pay(module, data, trainer.strategy.root_device.type):
             trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
-        if 0 < trainer.max_steps <= trainer.global_step:
+        if 0 < trainer.max_steps <= trainer.global_step or time_is_up(trainer):
             return
+
+
+def time_is_up(trainer: L.Trainer) -> bool:
+    """Return whether `trainer.max_time` has passed: it ends the run, not only the phase."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    left = [callback.time_remaining() for callback in callbacks if isinstance(callback, Timer)]
+    return any(seconds is not None and seconds <= 0 for seconds in left)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from graft.reporting.board.start import show_start
 from graft.reporting.results import FinishedRun, write_results
 from graft.training.calibration import calibrate
 from graft.training.callbacks.checkpoints import BestAndLast
+from graft.training.callbacks.predictions import KeepPredictions, Predictions, saved_validation
 from graft.training.compilation import resolve_compile
 from graft.training.module import TransferModule
 from graft.training.phases import fit_phases
@@ -96,7 +97,11 @@ def run(config: DictConfig) -> dict[str, float]:
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
 
-    if "test" not in data.features:
+    if checkpoints.best_epoch < 0:
+        raise UserError("no epoch was finished, so there is nothing to test: trainer.max_time is too short.")
+    if "test" not in data.features or checkpoints.best_epoch < module.position["phase_began_at"]:
+        # Stored features are of the last phase's network, which is not the one that is tested.
+        data.features = {}
         module.enter_at(None)
     trainer.test(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
     metrics = {
@@ -108,9 +113,13 @@ def run(config: DictConfig) -> dict[str, float]:
         "parameters/total": count(classifier.parameters()),
         "parameters/trainable": count(p for p in classifier.parameters() if p.requires_grad),
     }
+    if config.calibrate:
+        validation = best_validation(trainer, module, data, checkpoints)
     if trainer.is_global_zero:
         if config.calibrate:
-            metrics |= calibrate(checkpoints.best_path, data)
+            test = predictions(trainer).test
+            assert test is not None
+            metrics |= calibrate(checkpoints.best_path, validation, test)
         report(
             Path(config.paths.run),
             metrics,
@@ -180,6 +189,25 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
     if not isinstance(callback, BestAndLast):
         raise UserError("callbacks.checkpoint is needed: the best checkpoint is tested in the end.")
     return callback
+
+
+def best_validation(
+    trainer: L.Trainer, module: TransferModule, data: ImageFolderDataModule, checkpoints: BestAndLast
+) -> Predictions:
+    """Return the best epoch's validation: as it was kept, or, after a resume that lacks it, done again."""
+    kept = saved_validation(checkpoints.validation_path, checkpoints.best_epoch)
+    kept = trainer.strategy.broadcast(kept)  # Other machines may not see the file.
+    if kept is None:
+        trainer.validate(module, datamodule=data, ckpt_path=str(checkpoints.best_path), verbose=False)
+        kept = predictions(trainer).val
+    assert kept is not None
+    return kept
+
+
+def predictions(trainer: L.Trainer) -> KeepPredictions:
+    """Return the callback that holds the logits of the last validation and of the test."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(found for found in callbacks if isinstance(found, KeepPredictions))
 
 
 def report(run_folder: Path, metrics: dict[str, float], best: Path, has_curves: bool) -> None:

@@ -20,6 +20,7 @@ from graft.training.callbacks.interruption import ExitWhenInterrupted
 from graft.training.callbacks.predictions import KeepPredictions
 from graft.training.callbacks.reproducibility import SeedEachEpoch
 from graft.training.callbacks.speed import PicturesPerSecond
+from graft.training.trainer_options import check_trainer_options, with_few_batches
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
-    refuse_epochs_without_validation(config.trainer)
+    check_trainer_options(config.trainer)
     accelerator = resolve_accelerator(config.trainer.accelerator)
     check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
     precision = resolve_precision(str(config.trainer.precision), accelerator)
@@ -58,7 +59,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     if not loggers:  # LearningRateMonitor refuses to run without one.
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     trainer: L.Trainer = instantiate(
-        config.trainer,
+        with_few_batches(config.trainer),
         precision=precision,
         callbacks=[
             *callbacks,
@@ -77,18 +78,6 @@ def build_trainer(config: DictConfig) -> L.Trainer:
         _convert_="all",
     )
     return trainer
-
-
-def refuse_epochs_without_validation(settings: DictConfig) -> None:
-    """Raise a UserError for a setting under which an epoch would end without a validation of its own."""
-    for key, needed in (("check_val_every_n_epoch", 1), ("val_check_interval", 1.0)):
-        if settings.get(key, needed) not in (needed, None):
-            raise UserError(
-                f"trainer.{key}={settings[key]}: every epoch is validated once, at its end, for the best "
-                "checkpoint; leave it out."
-            )
-    if settings.get("limit_val_batches", 1.0) == 0:
-        raise UserError("trainer.limit_val_batches=0: the best checkpoint is chosen on validation pictures.")
 
 
 def resolve_accelerator(accelerator: str) -> str:

@@ -27,7 +27,7 @@ def write_run_report(file: Path, run: FinishedRun) -> None:
     history = read_history(run.trainer.loggers)
     tested = Scored(
         root=data.root,
-        samples=data.samples["test"],
+        samples=run.tested,
         class_names=data.class_names,
         probabilities=run.predictions.probabilities.float().numpy(),
         labels=run.predictions.labels.numpy(),

@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from graft.errors import UserError
+from graft.training.callbacks.predictions import KeepPredictions
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,10 @@ class BestAndLast(Checkpoint):
     best score when a run is resumed in another folder; here neither happens.
     """
 
-    def __init__(self, dirpath: str, monitor: str) -> None:
+    def __init__(self, dirpath: str, monitor: str, keeps_validation: bool = False) -> None:
         self.folder = Path(dirpath)
         self.monitor = monitor
+        self.keeps_validation = keeps_validation
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
         self.has_lost_best = False
@@ -43,6 +45,11 @@ class BestAndLast(Checkpoint):
         """The checkpoint of the last finished epoch."""
         return self.folder / "last.ckpt"
 
+    @property
+    def validation_path(self) -> Path:
+        """The logits of the best epoch's validation, where `keeps_validation`."""
+        return self.folder / "best_validation.pt"
+
     def go_on_from(self, checkpoint: Path) -> None:
         """Bring the best checkpoint of the run that is resumed along into this run's folder."""
         source = checkpoint.parent / "best.ckpt"
@@ -52,6 +59,9 @@ class BestAndLast(Checkpoint):
         elif source.resolve() != self.best_path.resolve():
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.best_path)
+            validation = source.with_name(self.validation_path.name)
+            if validation.exists():
+                shutil.copyfile(validation, self.validation_path)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Have the weights validated where `trainer.max_steps` ends a run within an epoch."""
@@ -71,6 +81,10 @@ class BestAndLast(Checkpoint):
         if not self.best_metrics or self._is_better(measured):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
+            if self.keeps_validation and trainer.is_global_zero:
+                of_trainer: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+                kept = next(found for found in of_trainer if isinstance(found, KeepPredictions))
+                kept.save_validation(self.validation_path, self.best_epoch)
         trainer.save_checkpoint(self.last_path)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Ends a phase of training when the monitored metric no longer improves."""
 
+import math
+
+import lightning as L
+import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
 from graft.training.callbacks.checkpoints import better_direction
@@ -19,3 +23,9 @@ class StopWhenStalled(EarlyStopping):
             mode=better_direction(monitor),
             check_finite=False,
         )
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin anew with every phase; a resumed one then gets its state from the checkpoint."""
+        super().setup(trainer, pl_module, stage)
+        worst = math.inf if self.mode == "min" else -math.inf
+        self.wait_count, self.best_score = 0, torch.tensor(worst)

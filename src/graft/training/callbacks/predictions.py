@@ -1,34 +1,45 @@
-"""Keeps what the test makes of every picture, for the report and the figures."""
+"""Keeps the logits of a validation or a test, for the temperature, the report and the figures."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from graft.models.checkpoints import save_atomically
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """The probabilities `[N, num_classes]` and labels `[N]` of a split's pictures, in the split's order."""
+    """The logits `[N, num_classes]` and labels `[N]` of a split's images, in the split's order."""
 
-    probabilities: Tensor
+    logits: Tensor
     labels: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """The network's own probabilities `[N, num_classes]`."""
+        return self.logits.softmax(dim=1)
 
 
 class KeepPredictions(L.Callback):
-    """After a test, `predictions` are those of the whole split, in every process."""
+    """After a validation or a test, holds the predictions of the whole split, in every process."""
 
     def __init__(self) -> None:
-        self.predictions: Predictions | None = None
+        self.val: Predictions | None = None
+        self.test: Predictions | None = None
         self.parts: list[tuple[Tensor, Tensor]] = []
 
-    def on_test_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier test has left."""
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget what an earlier validation has left."""
         del trainer, pl_module
         self.parts = []
 
-    def on_test_batch_end(
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
@@ -37,20 +48,43 @@ class KeepPredictions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the probabilities, which `test_step` returns."""
+        """Keep the logits, which the module's step returns."""
         del trainer, pl_module, batch_idx, dataloader_idx
         self.parts.append((outputs.cpu(), batch[1].cpu()))
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the batches of all processes together."""
+        del pl_module
+        self.val = self._gathered(trainer)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the batches of all processes together."""
         del pl_module
+        self.test = self._gathered(trainer)
+
+    def save_validation(self, file: Path, epoch: int) -> None:
+        """Write the last validation's predictions and its epoch, whole or not at all."""
+        assert self.val is not None, "a validation comes before its predictions"
+        save_atomically({"epoch": epoch, "logits": self.val.logits, "labels": self.val.labels}, file)
+
+    def _gathered(self, trainer: L.Trainer) -> Predictions:
         mine = tuple(torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
         shares: list[Any] = [mine]
         if trainer.world_size > 1:
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, mine)
-        self.predictions = Predictions(*(interleaved(tensors) for tensors in zip(*shares, strict=True)))
         self.parts = []
+        return Predictions(*(interleaved(tensors) for tensors in zip(*shares, strict=True)))
+
+
+def saved_validation(file: Path, epoch: int) -> Predictions | None:
+    """Return what `save_validation` wrote of this epoch; None where there is none."""
+    if not file.is_file():
+        return None
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    return Predictions(found["logits"], found["labels"]) if found["epoch"] == epoch else None
 
 
 def interleaved(shares: tuple[Tensor, ...]) -> Tensor:

@@ -10,22 +10,25 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from graft.training.module import TransferModule
+
 log = logging.getLogger(__name__)
 
 
 class Progress(L.Callback):
     """Shows the loss, the monitored metric and the time left; logs one line an epoch."""
 
-    def __init__(self, monitor: str, epochs: int) -> None:
+    def __init__(self, monitor: str) -> None:
         self.monitor = monitor
-        self.epochs = epochs  # of all phases; the Trainer's own end is that of the phase
+        self.epochs = 0  # of all phases; the Trainer's own end is that of the phase
         self.bar: RichProgress | None = None
         self.began = 0.0
         self.shown_at = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar, which counts the batches of all epochs still to come."""
-        del pl_module
+        assert isinstance(pl_module, TransferModule)
+        self.epochs = pl_module.planned_epochs
         if not (trainer.is_global_zero and sys.stderr.isatty()):
             return
         self.bar = RichProgress(

@@ -1,0 +1,120 @@
+"""Every argument of Lightning's Trainer is honoured or refused with what to write instead."""
+
+import csv
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import Timer
+
+from graft.errors import UserError
+from graft.inference.evaluation import evaluate, labelled_pictures
+from graft.inference.runtimes import load_model
+from graft.models.freezing import HEAD, Phase
+from graft.training.phases import time_is_up
+from graft.training.run import train
+from graft.training.trainer_options import REFUSED, TAKEN, check_trainer_options
+from tests.conftest import MakeConfig
+
+
+def test_every_argument_of_lightnings_trainer_is_decided_on() -> None:
+    arguments = [name for name in inspect.signature(L.Trainer).parameters if name != "self"]
+    assert sorted([*TAKEN, *REFUSED]) == sorted(arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"overfit_batches": 1}, r"overfit_batches=1: .*data\.limit=32"),
+        ({"overfit_batches": 0.5}, "overfit_batches"),
+        ({"val_check_interval": 0.5}, "val_check_interval"),
+        ({"val_check_interval": 1}, "val_check_interval"),
+        ({"check_val_every_n_epoch": 2}, "check_val_every_n_epoch"),
+        ({"reload_dataloaders_every_n_epochs": 1}, "reload_dataloaders"),
+        ({"barebones": True}, "barebones"),
+        ({"enable_progress_bar": True}, r".*callbacks\.progress"),
+        ({"enable_checkpointing": False}, "enable_checkpointing"),
+        ({"use_distributed_sampler": True}, "use_distributed_sampler"),
+        ({"default_root_dir": "there"}, r".*hydra\.run\.dir"),
+        ({"limit_train_batches": 0}, "limit_train_batches=0"),
+        ({"limit_val_batches": 0.0}, "limit_val_batches=0"),
+        ({"strategy": "ddp_spawn"}, "strategy=ddp_spawn: write one of auto, ddp"),
+        ({"strategy": "fsdp"}, "strategy=fsdp"),
+    ],
+)
+def test_what_graft_would_defeat_is_refused(options: Mapping[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=rf"trainer\.{expected}"):
+        check_trainer_options(options)
+
+
+def test_lightnings_defaults_are_taken() -> None:
+    check_trainer_options({"overfit_batches": 0.0, "val_check_interval": 1.0, "barebones": False})
+
+
+@pytest.mark.parametrize("settings", [["trainer=debug"], ["+trainer.fast_dev_run=true"]])
+def test_a_part_of_the_test_batches_leaves_a_row_for_each_tested_image(
+    make_config: MakeConfig, tmp_path: Path, settings: list[str]
+) -> None:
+    few = ["data.batch_size=2", "+trainer.limit_test_batches=1", "report=true"]
+    if "trainer=debug" in settings:
+        few[1] = "trainer.limit_test_batches=1"
+    metrics = train(make_config(*few, *settings, board=True))
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert metrics["test/accuracy"] == pytest.approx(right / 2)
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_run_whose_time_is_up_begins_no_other_phase(make_config: MakeConfig) -> None:
+    trainer = L.Trainer(max_time={"hours": 1}, logger=False, enable_checkpointing=False)
+    assert not time_is_up(trainer)
+    next(found for found in trainer.callbacks if isinstance(found, Timer))._duration = 0.0  # type: ignore[attr-defined]
+    assert time_is_up(trainer)
+    with pytest.raises(UserError, match=r"no epoch was finished.*trainer\.max_time"):
+        train(make_config("+trainer.max_time=00:00:00:00", "freeze=1", "trainer.max_epochs=5"))
+
+
+def phases_that_get_worse(named: Mapping[str, Sequence[str]], freeze: Any, max_epochs: int) -> list[Phase]:
+    """A schedule whose best epoch is its first, of another backbone than the last phase's."""
+    del freeze, max_epochs
+    everything = tuple(named)
+    return [
+        Phase("everything", everything, 1),
+        Phase("everything", everything, 1, rate=600.0),
+        Phase("head", (HEAD,), 1, rate=1e-9),
+    ]
+
+
+def test_the_test_is_of_the_best_network_where_the_last_phase_has_another_backbone(
+    make_config: MakeConfig, tmp_path: Path, pictures: Path
+) -> None:
+    schedule = f"{__name__}.phases_that_get_worse"
+    settings = (f"++finetuning.schedule._target_={schedule}", "optimizer=sgd", "optimizer.lr=0.05")
+    metrics = train(make_config(*settings, "monitor=val/loss", "features.cache=auto"))
+    assert metrics["best_epoch"] == 1, "the schedule does not get worse: the test shows nothing"
+    best = load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    tested = labelled_pictures(pictures, "test", tmp_path / "run" / "splits.csv")
+    found = evaluate(best, pictures, tested, 4).metrics
+    assert metrics["test/loss"] == pytest.approx(found["loss"], rel=1e-4)
+
+
+def test_the_temperature_is_that_of_the_best_epochs_validation(
+    make_config: MakeConfig, tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ("freeze=1", "callbacks=ema", "calibrate=true", "optimizer.lr=0.001", "trainer.max_epochs=3")
+    with caplog.at_level(logging.WARNING):
+        metrics = train(make_config(*settings))
+    splits = tmp_path / "run" / "splits.csv"
+    best = load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    for split in ("val", "test"):
+        found = evaluate(best, pictures, labelled_pictures(pictures, split, splits), 4).metrics
+        assert metrics[f"{split}/ece"] == pytest.approx(found["ece"], abs=1e-4)
+        if best.temperature != 1.0:
+            assert metrics[f"{split}/ece_calibrated"] == pytest.approx(found["ece_calibrated"], abs=1e-4)
+    assert metrics["temperature"] == best.temperature
