@@ -29,12 +29,14 @@ from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import KeepPredictions, Predictions, saved_validation
 from graft.training.compilation import resolve_compile
 from graft.training.module import TransferModule
+from graft.training.monitoring import direction
 from graft.training.phases import fit_phases
 from graft.training.resuming import find_resumption, settings_that_matter
 from graft.training.summary import (
     count,
     data_summary,
     machine_summary,
+    monitor_summary,
     network_summary,
     next_steps,
     results_table,
@@ -80,19 +82,21 @@ def run(config: DictConfig) -> dict[str, float]:
     phases = plan_phases(config, classifier)
     passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
     compiled = resolve_compile(config.compile, trainer.strategy.root_device.type, passes)
-    module = build_module(config, data, classifier, compiled)
+    module = build_module(config, data, classifier, compiled, trainer.world_size)
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
     log.info(network_summary(classifier, data, phases))
     log.info(machine_summary(trainer))
+    log.info(monitor_summary(config.monitor, direction(module, config.monitor, config.monitor_mode)))
     show_start(trainer, data, config)
 
     if resumption:
-        resumption.refuse_other_pictures(data.digest())
+        resumption.refuse_other_images(data.digest())
+        resumption.refuse_other_phases(phases)
+        resumption.refuse_other_processes(trainer.world_size)
         data.first_epoch = resumption.next_epoch
-        if trainer.is_global_zero:
-            checkpoints.go_on_from(resumption.path)
+        checkpoints.go_on_from(resumption.path, copies=trainer.is_global_zero)
         module.use_learning_rate(resumption.learning_rate)
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
@@ -155,7 +159,7 @@ def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
 
 
 def build_module(
-    config: DictConfig, data: ImageFolderDataModule, classifier: Classifier, compiled: bool
+    config: DictConfig, data: ImageFolderDataModule, classifier: Classifier, compiled: bool, processes: int
 ) -> TransferModule:
     """Return the module that trains the classifier as the settings say."""
     module = TransferModule(
@@ -179,6 +183,7 @@ def build_module(
         **describe(classifier.backbone, head_layers(config), data.class_names, data.preprocessing),
         "settings": settings_that_matter(config),
         "pictures": data.digest(),
+        "processes": processes,
     }
     return module
 
