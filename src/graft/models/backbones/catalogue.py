@@ -61,7 +61,7 @@ def find(pattern: str) -> list[Entry]:
     everything = list(entries())
     found = [entry for entry in everything if fnmatch(entry.name, pattern)]
     if not found:
-        hint = suggestion(pattern.strip("*"), {entry.name for entry in everything})
+        hint = suggestion(pattern.strip("*"), sorted({entry.name for entry in everything}))
         raise UserError(f"no network's name matches '{pattern}'.{hint}")
     return found
 

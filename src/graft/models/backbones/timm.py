@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from graft.errors import UserError, suggestion
 from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
 from graft.models.backbones.network import BuiltNetwork
-from graft.models.backbones.weights import load_file, read_state_dict, refuse_difference
+from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
+from graft.models.backbones.weights_file import WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
@@ -32,7 +33,7 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> BuiltNetwork:
+def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any]) -> BuiltNetwork:
     """Build a network with the weights of a tag (`default`: the first), a file's, or random ones.
 
     `name` is an architecture (`resnet50`) or one with a tag (`resnet50.a1_in1k`).
@@ -48,10 +49,16 @@ def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> Bui
         state, difference = load_file(built, weights)
         if difference and not load_converted(network, name, options, state):
             refuse_difference(difference, weights, name)
-        return replace(built, weights=f"file {weights.name}")
+        return loaded_from(weights, built)
     network = construct(name, options, **own_weights(name))
     tag = timm.get_pretrained_cfg(name).tag or "default"
-    return describe(network, name, options, f"{tag} (timm)")
+    return replace(describe(network, name, options, f"{tag} (timm)"), is_pretrained=True)
+
+
+def size_option(name: str, size: int) -> dict[str, Any] | None:
+    """Return the option for images of another size, which networks of one fixed size have."""
+    del name
+    return {"img_size": size}
 
 
 def name_with_tag(name: str, weights: str) -> str:
@@ -124,7 +131,7 @@ def own_weights(name: str) -> dict[str, Any]:
     # A few old files are NumPy archives, which only the network's own class can read.
     if timm.get_pretrained_cfg(name).custom_load:
         return {"file": str(file)}
-    return {"state_dict": read_state_dict(file)}
+    return {"state_dict": read_weights(file).largest()}
 
 
 def fetch(name: str) -> Path:
