@@ -94,10 +94,11 @@ def sizes_that_run(takes: Callable[[int], bool], wrong: int, known: int) -> str:
         while smallest - below > 1:
             middle = (smallest + below) // 2
             smallest, below = (middle, below) if takes(middle) else (smallest, middle)
-        if all(takes(size) for size in (smallest + 1, known - 1, known + 1)):
+        if all(takes(size) for size in (smallest + 1, (smallest + known) // 2, known + 1)):
             return f"images of {smallest} or more"
     for step in STEPS:
         if known % step == 0 and takes(known + step):
-            nearest = next(s for s in range(-(-wrong // step) * step, known + wrong, step) if takes(s))
+            multiples = range(-(-wrong // step) * step, known + wrong, step)
+            nearest = next((size for size in multiples if takes(size)), known)
             return f"images whose side is a multiple of {step}, such as {nearest},"
     return f"images of {known} only:"

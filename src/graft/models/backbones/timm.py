@@ -15,13 +15,13 @@ import timm
 import timm.data
 import timm.models
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from torch import Tensor, nn
+from torch import nn
 
 from graft.errors import UserError, suggestion
 from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
-from graft.models.backbones.network import BuiltNetwork
+from graft.models.backbones.network import BuiltNetwork, is_below
 from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
-from graft.models.backbones.weights_file import WeightsFile, read_weights
+from graft.models.backbones.weights_file import StateDict, WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
@@ -47,7 +47,7 @@ def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any])
         if weights is None:
             return built
         state, difference = load_file(built, weights)
-        if difference and not load_converted(network, name, options, state):
+        if difference and not load_converted(built, state):
             refuse_difference(difference, weights, name)
         return loaded_from(weights, built)
     network = construct(name, options, **own_weights(name))
@@ -113,15 +113,17 @@ def describe(network: nn.Module, name: str, options: dict[str, Any], weights: st
     )
 
 
-def load_converted(
-    network: nn.Module, name: str, options: dict[str, Any], state: OrderedDict[str, Tensor]
-) -> bool:
-    """Load a file of the authors' own format, if timm knows how to convert it."""
+def load_converted(built: BuiltNetwork, state: StateDict) -> bool:
+    """Load a file of the authors' own format or of another image size, if timm knows how to convert it."""
+    backbone = OrderedDict(
+        (key, value) for key, value in state.items() if not is_below(key, built.classifiers)
+    )
+    options = built.options | {"num_classes": 0}
     try:
-        converted = construct(name, options | {"num_classes": 0}, state_dict=state, num_classes=0)
+        converted = construct(built.name, options, state_dict=backbone, num_classes=0)
     except UserError:
         return False
-    network.load_state_dict(converted.state_dict(), strict=False)
+    built.network.load_state_dict(converted.state_dict(), strict=False)
     return True
 
 
