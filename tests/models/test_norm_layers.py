@@ -126,6 +126,6 @@ def test_a_norm_without_weights_is_held_in_a_block_that_learns(norm: nn.Module) 
     hold_frozen(network, norm="frozen")
 
     assert [part.training for part in network] == [True, False, True]
-    mean = norm.running_mean.clone()  # type: ignore[operator, union-attr]
+    mean = norm.running_mean.clone()
     network(torch.randn(2, 3, 4, 4))
     assert torch.equal(norm.running_mean, mean)  # type: ignore[arg-type]

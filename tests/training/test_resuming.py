@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from graft.errors import UserError
@@ -34,6 +35,9 @@ def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
         "+model.options.drop_path_rate=0.2",
         f"data.num_workers={workers}",
     ]
+    if "l2_sp" in schedule:  # It pulls towards pretrained weights only.
+        torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.pth")
+        settings.append(f"model.weights={tmp_path / 'weights.pth'}")
     keep = [
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
         f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",

@@ -1,11 +1,13 @@
 """Files with several sets of weights, under any key; and the preprocessing of Graft's own checkpoints."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from torch import Tensor
@@ -170,7 +172,7 @@ def test_a_file_that_fits_nowhere_is_refused_with_what_it_holds(save: Save) -> N
     message = refusal(path)
 
     assert f"does not fit {NAME}" in message
-    assert "it holds model_state_dict (1 tensors), optimizer, loss" in message
+    assert "it holds model_state_dict (1 tensor), optimizer, loss" in message
     assert "holds epoch, loss" in refusal(save({"epoch": 3, "loss": 0.5}))
 
 
@@ -225,6 +227,34 @@ def test_a_checkpoint_keeps_the_options_of_its_network(tmp_path: Path) -> None:
     assert torch.equal(
         backbone.network.get_parameter("pos_embed"), trained.network.get_parameter("pos_embed")
     )
+
+
+def test_a_checkpoint_of_one_size_is_taken_for_images_of_another(tmp_path: Path) -> None:
+    name = "vit_tiny_patch16_224"
+    trained = build_backbone("timm", name, None, {"img_size": 64})
+    path = checkpoint_of(trained, tmp_path / "best.ckpt")
+
+    backbone = build_backbone("timm", name, str(path), image_size=96)
+
+    assert backbone.options == {"img_size": 96}
+    assert backbone.network.get_parameter("pos_embed").shape == (1, 37, 192)
+
+
+def test_a_download_from_timms_hub_has_the_preprocessing_of_its_config(
+    states: tuple[State, State], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(states[0], path)
+    config = timm.get_pretrained_cfg(NAME).to_dict() | {"mean": [0.1, 0.2, 0.3], "interpolation": "nearest"}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config}), encoding="utf-8")
+
+    backbone = build(path)
+
+    assert backbone.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert backbone.preprocessing.interpolation == "nearest"
+    assert backbone.weights == "file model.safetensors, with config.json's preprocessing"
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
+    assert build(path).preprocessing == build_backbone("timm", NAME, None).preprocessing
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path: Path) -> None:

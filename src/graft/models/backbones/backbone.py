@@ -54,7 +54,9 @@ def build_backbone(
     source = source_of(name) if source == AUTO else source
     located = locate(weights, weights_prefix)
     if isinstance(located, WeightsFile):
-        options = options_of(located, source, name) | options
+        resized = LIBRARIES[source].size_option(name, image_size) if image_size else None
+        own = options_of(located, source, name)
+        options = {key: value for key, value in own.items() if key not in (resized or ())} | options
     backbone = Backbone(source, build_for_size(LIBRARIES[source], name, located, options, image_size))
     if weights is None:
         log.info("%s (%s) is built with random weights", backbone.name, source)

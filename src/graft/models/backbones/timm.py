@@ -1,6 +1,5 @@
 """timm's networks, with the weights and preprocessing of their pretrained configurations."""
 
-import math
 import sys
 from collections import OrderedDict
 from dataclasses import replace
@@ -20,11 +19,10 @@ from torch import nn
 from graft.errors import UserError, suggestion
 from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
 from graft.models.backbones.network import BuiltNetwork, is_below
+from graft.models.backbones.timm_preprocessing import timm_preprocessing
 from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
-from graft.models.backbones.weights_file import StateDict, WeightsFile, read_weights
+from graft.models.backbones.weights_file import HUB_FILES, StateDict, WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
-
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
 
 
 def names() -> list[str]:
@@ -191,16 +189,4 @@ def preprocessing(network: nn.Module, options: dict[str, Any]) -> Preprocessing:
     """Return the evaluation preprocessing of the network's pretrained configuration."""
     size = {"img_size": options["img_size"]} if isinstance(options.get("img_size"), int) else {}
     config = timm.data.resolve_data_config(size, model=network)
-    _, height, width = config["input_size"]
-    if config["crop_mode"] == "squash":
-        resize: tuple[int, ...] = tuple(math.floor(s / config["crop_pct"]) for s in (height, width))
-    else:
-        resize = (math.floor(min(height, width) / config["crop_pct"]),)
-    return Preprocessing(
-        resize=resize,
-        crop=(height, width),
-        interpolation=config["interpolation"],
-        antialias=True,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
+    return timm_preprocessing(config)

@@ -10,6 +10,7 @@ from torch import nn
 from graft.errors import UserError
 from graft.models.backbones.network import BuiltNetwork, is_below
 from graft.models.backbones.weights_file import StateDict, WeightsFile
+from graft.models.backbones.weights_prefix import entries_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def load_file(built: BuiltNetwork, file: WeightsFile) -> tuple[StateDict, Differ
         for key, value in own.items()
         if not is_below(key, heads) and not key.endswith(COUNT_OF_BATCHES)
     }
-    state = file.entries_of(backbone, built.name)
+    state = entries_of(file, backbone, built.name)
     if not hasattr(state, "_metadata"):
         state._metadata = own._metadata  # type: ignore[attr-defined]
     # torchvision's DenseNet files are older than its names: `norm.1.weight` is `norm1.weight`.
