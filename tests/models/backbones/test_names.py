@@ -67,3 +67,5 @@ def test_a_wrong_name_leads_to_the_nearest_of_all_libraries(typed: str, nearest:
 def test_the_list_of_a_family_is_one_command() -> None:
     with pytest.raises(UserError, match=r"python scripts/models\.py '\*dinov2\*'"):
         source_of("dinov2")
+    with pytest.raises(UserError, match=r"python scripts/models\.py lists all"):
+        source_of("qqq")

@@ -24,11 +24,19 @@ def source_of(name: str) -> str:
             return source
     nearest = nearest_names(name)
     hint = f" Did you mean {' or '.join(repr(near) for near in nearest)}?" if nearest else ""
-    pattern = max(words(name), key=len, default="")
+    held = [
+        word for word in words(name) if len(word) >= SHORTEST_WORD and any(word in n for n in every_name())
+    ]
+    pattern = f" '*{max(held, key=len)}*'" if held else ""
     raise UserError(
         f"model.name={name}: neither torchvision nor timm has such a network.{hint} "
-        f"python scripts/models.py '*{pattern}*' lists all of such names."
+        f"python scripts/models.py{pattern} lists {'those' if held else 'all'}."
     )
+
+
+def every_name() -> list[str]:
+    """Return the names of all networks, sorted."""
+    return sorted({name for library in LIBRARIES.values() for name in library.names()})
 
 
 def nearest_names(name: str) -> list[str]:
@@ -37,7 +45,7 @@ def nearest_names(name: str) -> list[str]:
     Names that differ in case and punctuation only (`ResNet-18`), then those that hold its words
     (`dinov2`), then those that are spelled alike.
     """
-    everything = sorted({other for library in LIBRARIES.values() for other in library.names()})
+    everything = every_name()
     same = [other for other in everything if plain(other) == plain(name)]
     if same:
         return same
