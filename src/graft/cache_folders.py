@@ -28,7 +28,7 @@ class CacheFolder:
 def cache_folders(root: Path) -> list[CacheFolder]:
     """Return the folders below `root`, the one used last first."""
     found = []
-    for file in root.glob(f"*/{RECIPE}"):
+    for file in sorted(root.glob(f"*/{RECIPE}")):
         try:
             recipe = json.loads(file.read_text())
             size = sum(part.stat().st_size for part in file.parent.iterdir())

@@ -227,6 +227,51 @@ def test_select_takes_stages_and_patterns_and_names_the_nearest_of_a_wrong_one()
         select(STAGES, True, 3, [])
 
 
+WIDE_HEAD = {**STAGES, "head": ["head.0.weight", "head.0.bias", "head.2.weight", "head.2.bias"]}
+
+
+@pytest.mark.parametrize(
+    ("named", "train", "name"),
+    [
+        (STAGES, ["layer1.*"], "head.weight"),
+        (STAGES, ["stem", "layer1"], "head.weight"),
+        (WIDE_HEAD, ["layer1", "head.2.*"], "head.0.weight"),
+        (WIDE_HEAD, ["head.*.weight"], "head.0.bias"),
+    ],
+)
+def test_a_selection_that_leaves_the_new_head_frozen_is_refused(
+    named: dict[str, list[str]], train: list[str], name: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        select(named, True, 3, train)
+    assert f"{name} of the new head" in str(caught.value)
+    assert f"'finetuning.train=[{','.join([*train, 'head'])}]'" in str(caught.value)
+    assert select(named, True, 3, [*train, "head"]) is not None
+
+
+@pytest.mark.parametrize("train", [["head"], ["head.*"], ["head.weight", "head.*"]])
+def test_a_selection_of_the_head_alone_is_the_phase_of_the_head(train: list[str]) -> None:
+    assert select(STAGES, True, 3, train) == [Phase("selected", ("head",), 3)]
+
+
+def test_a_selection_of_norms_that_are_held_is_refused(classifier: Classifier) -> None:
+    phase = Phase("selected", ("*bn1.*", "blocks.1.*", "head"), 1)
+    with pytest.raises(UserError, match=r"finetuning\.train: \*bn1\.\* .*finetuning\.norm=train"):
+        apply_phase(classifier, phase, norm="frozen")
+    apply_phase(classifier, phase, norm="train")
+
+
+def test_new_auxiliary_classifiers_learn_with_any_part_of_the_backbone() -> None:
+    with torch.device("meta"):
+        backbone = build_backbone("torchvision", "inception_v3", None)
+        inception = Classifier(backbone, build_head(backbone, 3))
+    auxiliary = list(backbone.network.get_submodule("AuxLogits").parameters())
+    apply_phase(inception, Phase("selected", ("Mixed_5b.*", "head"), 1))
+    assert all(parameter.requires_grad for parameter in auxiliary)
+    apply_phase(inception, HEAD_ONLY)
+    assert not any(parameter.requires_grad for parameter in auxiliary)
+
+
 def test_a_pattern_lets_exactly_its_parameters_learn(classifier: Classifier) -> None:
     before = snapshot(classifier)
     fit(classifier, Phase("selected", ("*bn1.weight", "head"), 1))

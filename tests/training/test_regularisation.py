@@ -1,11 +1,15 @@
 """L2-SP, MixUp and CutMix: what they add to the loss, and that they are off by default."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from graft.errors import UserError
-from graft.training.regularisation import StartingPoint, batch_mixing
+from graft.models.backbones import build_backbone
+from graft.models.freezing import Phase
+from graft.training.regularisation import StartingPoint, batch_mixing, refuse_useless_pull
 
 
 def test_the_pull_grows_with_the_squared_distance_of_what_learns() -> None:
@@ -50,3 +54,20 @@ def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) ->
 def test_a_negative_alpha_is_refused(settings: tuple[float, float]) -> None:
     with pytest.raises(UserError, match=r"loss\.(mixup|cutmix)=-1"):
         batch_mixing(3, *settings)
+
+
+def test_a_pull_towards_random_weights_is_refused() -> None:
+    backbone = build_backbone("timm", "test_efficientnet", None)
+    with pytest.raises(UserError, match=r"loss\.l2_sp=0\.1 .*model\.weights=null"):
+        refuse_useless_pull(0.1, backbone, [Phase("everything", ("stem", "head"), 1)])
+    refuse_useless_pull(0, backbone, [Phase("head", ("head",), 1)])
+
+
+def test_a_pull_of_a_backbone_that_stays_frozen_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save(build_backbone("timm", "test_efficientnet", None).network.state_dict(), weights)
+    backbone = build_backbone("timm", "test_efficientnet", str(weights))
+    head, everything = Phase("head", ("head",), 1), Phase("everything", ("stem", "head"), 1)
+    with pytest.raises(UserError, match=r"loss\.l2_sp=0\.1 .*freeze=false"):
+        refuse_useless_pull(0.1, backbone, [head, head])
+    refuse_useless_pull(0.1, backbone, [head, everything])

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import lightning as L
 import pytest
+import timm
 import torch
 
 from graft.errors import UserError
@@ -39,6 +40,9 @@ def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
         "+model.options.drop_path_rate=0.2",
         f"data.num_workers={workers}",
     ]
+    if "l2_sp" in schedule:  # It pulls towards pretrained weights only.
+        torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.pth")
+        settings.append(f"model.weights={tmp_path / 'weights.pth'}")
     keep = "+callbacks.keep._target_=tests.conftest.KeepCheckpoints"
     whole = train(make_config(*settings, keep, run="whole"))
     expected = run_checkpoint(tmp_path / "whole")

@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 
 from graft.errors import UserError, suggestion
-from graft.models.backbones import stages
+from graft.models.backbones import Backbone, stages
 from graft.models.classifier import Classifier
+from graft.models.norm_layers import norm_layers
 
 HEAD = "head"
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 # The parameters of every stage, from stem to head, by the names that people see: `layer4.0.bn1.weight`.
 Stages = Mapping[str, Sequence[str]]
@@ -121,7 +121,19 @@ def select(named: Stages, freeze: Any, max_epochs: int, train: Sequence[str]) ->
             )
     if not train:
         raise UserError("finetuning.train is empty: write patterns such as [layer4.*,head.*].")
-    return [Phase("selected", tuple(train), max_epochs)]
+    frozen = [name for name in named[HEAD] if not is_chosen(HEAD, name, train)]
+    if frozen:
+        raise UserError(
+            f"finetuning.train=[{','.join(train)}] leaves {frozen[0]} of the new head frozen at its random "
+            f"start; write 'finetuning.train=[{','.join([*train, HEAD])}]'."
+        )
+    chosen = [stage for stage, names in named.items() if any(is_chosen(stage, n, train) for n in names)]
+    return [Phase("selected", (HEAD,) if chosen == [HEAD] else tuple(train), max_epochs)]
+
+
+def is_chosen(stage: str, name: str, learns: Sequence[str]) -> bool:
+    """Return whether stages or patterns of names hold a parameter."""
+    return stage in learns or any(fnmatchcase(name, pattern) for pattern in learns)
 
 
 def apply_phase(classifier: Classifier, phase: Phase, norm: str = "train") -> None:
@@ -136,18 +148,61 @@ def apply_phase(classifier: Classifier, phase: Phase, norm: str = "train") -> No
     head = {f"{HEAD}.{name}": p for name, p in classifier.head.named_parameters()}
     for stage, names in named_stages(classifier).items():
         for name in names:
-            is_chosen = stage in phase.learns or any(fnmatchcase(name, p) for p in phase.learns)
-            (head if stage == HEAD else backbone)[name].requires_grad_(is_chosen)
+            parameter = (head if stage == HEAD else backbone)[name]
+            parameter.requires_grad_(is_chosen(stage, name, phase.learns))
+    let_auxiliary_heads_learn(classifier.backbone)
     if norm == "frozen":
-        for module in classifier.backbone.modules():
-            if isinstance(module, NORMS):
-                module.requires_grad_(False)
+        for module in norm_layers(classifier.backbone):
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        refuse_held_patterns(classifier, phase)
     for parameter in classifier.parameters():
         parameter.grad = None  # A gradient left from before would move a frozen tensor.
 
 
-def hold_frozen(module: nn.Module) -> None:
+def refuse_held_patterns(classifier: Classifier, phase: Phase) -> None:
+    """Raise a UserError for a pattern that names norm layers only, all of which are held."""
+    learning = {
+        name.removeprefix("backbone.").removeprefix("network.")
+        for name, p in classifier.named_parameters()
+        if p.requires_grad
+    }
+    named = named_stages(classifier)
+    every = [name for names in named.values() for name in names]
+    for pattern in phase.learns:
+        if pattern in named:
+            continue  # A stage of norms alone is a part of the schedules.
+        matching = [name for name in every if fnmatchcase(name, pattern)]
+        if matching and learning.isdisjoint(matching):
+            raise UserError(
+                f"finetuning.train: {pattern} names norm layers only, which finetuning.norm=frozen holds; "
+                "write finetuning.norm=train, or leave the pattern out."
+            )
+
+
+def let_auxiliary_heads_learn(backbone: Backbone) -> None:
+    """Let auxiliary classifiers learn as soon as anything of the backbone does.
+
+    Their last layers are new: frozen, their losses would pull the backbone towards random answers.
+    """
+    learns = any(parameter.requires_grad for parameter in backbone.parameters())
+    for name in backbone.auxiliary:
+        backbone.network.get_submodule(name.split(".")[0]).requires_grad_(learns)
+
+
+def hold_frozen(classifier: nn.Module, norm: str = "train") -> None:
     """Put every frozen part into evaluation mode: BatchNorm statistics fixed, dropout off.
+
+    With `norm="frozen"`, this includes every norm layer, also those without weights.
+    """
+    hold_frozen_parts(classifier)
+    if norm == "frozen":
+        for module in norm_layers(classifier):
+            module.eval()
+
+
+def hold_frozen_parts(module: nn.Module) -> None:
+    """Put every frozen part of a module into evaluation mode.
 
     A part is frozen when it has parameters and none of them learns. `requires_grad=False` alone
     does not stop BatchNorm from following the new pictures, nor dropout. A part without parameters
@@ -163,6 +218,6 @@ def hold_frozen(module: nn.Module) -> None:
     for child, parameters in parts:
         if parameters:
             follows_learning = learning.pop(0)
-            hold_frozen(child)
+            hold_frozen_parts(child)
         elif not follows_learning:
             child.eval()

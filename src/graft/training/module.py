@@ -109,7 +109,7 @@ class TransferModule(L.LightningModule):
     def train(self, mode: bool = True) -> "TransferModule":
         """Set training mode as usual, except that frozen parts stay in evaluation mode."""
         super().train(mode)
-        hold_frozen(self.classifier)
+        hold_frozen(self.classifier, self.norm)
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
 """Keeps a network that learns from few pictures from straying: L2-SP, MixUp, CutMix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from graft.errors import UserError
+from graft.models.backbones import Backbone
+from graft.models.freezing import HEAD, Phase
 
 
 class StartingPoint(nn.Module):
@@ -33,6 +35,20 @@ class StartingPoint(nn.Module):
             if parameter.requires_grad
         ]
         return self.strength / 2 * torch.stack(distances).sum() if distances else torch.zeros(())
+
+
+def refuse_useless_pull(strength: float, backbone: Backbone, phases: Sequence[Phase]) -> None:
+    """Raise a UserError where L2-SP would pull towards random weights, or nothing at all."""
+    if strength and not backbone.is_pretrained:
+        raise UserError(
+            f"loss.l2_sp={strength} pulls the backbone towards its first weights, but "
+            "model.weights=null makes them random; write loss.l2_sp=0, or choose weights."
+        )
+    if strength and all(phase.learns == (HEAD,) for phase in phases):
+        raise UserError(
+            f"loss.l2_sp={strength} pulls the backbone, which stays frozen in every phase; "
+            "write loss.l2_sp=0, or let the backbone learn with freeze=false."
+        )
 
 
 def batch_mixing(

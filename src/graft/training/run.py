@@ -22,6 +22,7 @@ from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import describe
 from graft.models.classifier import Classifier
 from graft.models.freezing import HEAD, Phase, named_stages
+from graft.models.trial import refuse_failing_phase
 from graft.reporting.board.start import show_start
 from graft.reporting.results import FinishedRun, write_results
 from graft.training.calibration import calibrate
@@ -31,6 +32,7 @@ from graft.training.compilation import resolve_compile
 from graft.training.module import TransferModule
 from graft.training.monitoring import direction
 from graft.training.phases import fit_phases
+from graft.training.regularisation import refuse_useless_pull
 from graft.training.resuming import find_resumption, settings_that_matter
 from graft.training.summary import (
     count,
@@ -80,6 +82,11 @@ def run(config: DictConfig) -> dict[str, float]:
         raise UserError("data.cache=ram would keep the pictures once a process; write data.cache=disk.")
     classifier = build_classifier(config, data)
     phases = plan_phases(config, classifier)
+    refuse_useless_pull(config.loss.l2_sp, classifier.backbone, phases)
+    assert data.preprocessing is not None
+    refuse_failing_phase(
+        classifier, phases, config.finetuning.norm, data.preprocessing.crop, config.data.batch_size
+    )
     passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
     compiled = resolve_compile(config.compile, trainer.strategy.root_device.type, passes)
     module = build_module(config, data, classifier, compiled, trainer.world_size)
@@ -136,7 +143,8 @@ def run(config: DictConfig) -> dict[str, float]:
 
 def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> Classifier:
     """Return the network for the data's classes; the data learn how its weights need their pictures."""
-    backbone = build_backbone(**OmegaConf.to_container(config.model))  # type: ignore[arg-type]
+    settings: Any = OmegaConf.to_container(config.model)
+    backbone = build_backbone(**settings, image_size=data.image_size)
     data.use_preprocessing(backbone.preprocessing)
     return Classifier(backbone, build_head(backbone, len(data.class_names), **head_layers(config)))
 

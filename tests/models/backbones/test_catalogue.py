@@ -42,6 +42,12 @@ def test_no_match_is_an_error_with_the_nearest_name() -> None:
         find("resnt18")
 
 
+def test_a_part_of_names_leads_to_its_pattern() -> None:
+    with pytest.raises(UserError, match=r"Did you mean '\*dinov2\*'"):
+        find("dinov2")
+    assert "vit_small_patch14_dinov2" in {entry.name for entry in find("*dinov2*")}
+
+
 def test_the_command_answers_with_one_line_and_2_where_nothing_matches() -> None:
     command = [sys.executable, str(PROJECT / "scripts" / "models.py"), "vgq16"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

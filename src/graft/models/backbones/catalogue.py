@@ -61,7 +61,13 @@ def find(pattern: str) -> list[Entry]:
     everything = list(entries())
     found = [entry for entry in everything if fnmatch(entry.name, pattern)]
     if not found:
-        hint = suggestion(pattern.strip("*"), {entry.name for entry in everything})
+        word = pattern.strip("*")
+        is_part = any(word in entry.name for entry in everything)
+        hint = (
+            f" Did you mean '*{word}*'?"
+            if is_part
+            else suggestion(word, sorted({entry.name for entry in everything}))
+        )
         raise UserError(f"no network's name matches '{pattern}'.{hint}")
     return found
 

@@ -18,6 +18,7 @@ class BuiltNetwork:
     weights: str  # what was loaded, for people
     preprocessing: Preprocessing
     classifiers: tuple[str, ...]  # module names of the classification layer; distilled ViTs have two
+    is_pretrained: bool = False
     auxiliary: tuple[str, ...] = ()  # module names of the classification layers used in training only
 
 

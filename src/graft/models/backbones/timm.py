@@ -1,6 +1,5 @@
 """timm's networks, with the weights and preprocessing of their pretrained configurations."""
 
-import math
 import sys
 from collections import OrderedDict
 from dataclasses import replace
@@ -15,15 +14,15 @@ import timm
 import timm.data
 import timm.models
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from torch import Tensor, nn
+from torch import nn
 
 from graft.errors import UserError, suggestion
 from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
-from graft.models.backbones.network import BuiltNetwork
-from graft.models.backbones.weights import load_file, read_state_dict, refuse_difference
+from graft.models.backbones.network import BuiltNetwork, is_below
+from graft.models.backbones.timm_preprocessing import timm_preprocessing
+from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
+from graft.models.backbones.weights_file import HUB_FILES, StateDict, WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
-
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
 
 
 def names() -> list[str]:
@@ -32,7 +31,7 @@ def names() -> list[str]:
     return found
 
 
-def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> BuiltNetwork:
+def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any]) -> BuiltNetwork:
     """Build a network with the weights of a tag (`default`: the first), a file's, or random ones.
 
     `name` is an architecture (`resnet50`) or one with a tag (`resnet50.a1_in1k`).
@@ -46,12 +45,18 @@ def build(name: str, weights: str | Path | None, options: dict[str, Any]) -> Bui
         if weights is None:
             return built
         state, difference = load_file(built, weights)
-        if difference and not load_converted(network, name, options, state):
+        if difference and not load_converted(built, state):
             refuse_difference(difference, weights, name)
-        return replace(built, weights=f"file {weights.name}")
+        return loaded_from(weights, built)
     network = construct(name, options, **own_weights(name))
     tag = timm.get_pretrained_cfg(name).tag or "default"
-    return describe(network, name, options, f"{tag} (timm)")
+    return replace(describe(network, name, options, f"{tag} (timm)"), is_pretrained=True)
+
+
+def size_option(name: str, size: int) -> dict[str, Any] | None:
+    """Return the option for images of another size, which networks of one fixed size have."""
+    del name
+    return {"img_size": size}
 
 
 def name_with_tag(name: str, weights: str) -> str:
@@ -106,15 +111,17 @@ def describe(network: nn.Module, name: str, options: dict[str, Any], weights: st
     )
 
 
-def load_converted(
-    network: nn.Module, name: str, options: dict[str, Any], state: OrderedDict[str, Tensor]
-) -> bool:
-    """Load a file of the authors' own format, if timm knows how to convert it."""
+def load_converted(built: BuiltNetwork, state: StateDict) -> bool:
+    """Load a file of the authors' own format or of another image size, if timm knows how to convert it."""
+    backbone = OrderedDict(
+        (key, value) for key, value in state.items() if not is_below(key, built.classifiers)
+    )
+    options = built.options | {"num_classes": 0}
     try:
-        converted = construct(name, options | {"num_classes": 0}, state_dict=state, num_classes=0)
+        converted = construct(built.name, options, state_dict=backbone, num_classes=0)
     except UserError:
         return False
-    network.load_state_dict(converted.state_dict(), strict=False)
+    built.network.load_state_dict(converted.state_dict(), strict=False)
     return True
 
 
@@ -124,7 +131,7 @@ def own_weights(name: str) -> dict[str, Any]:
     # A few old files are NumPy archives, which only the network's own class can read.
     if timm.get_pretrained_cfg(name).custom_load:
         return {"file": str(file)}
-    return {"state_dict": read_state_dict(file)}
+    return {"state_dict": read_weights(file).largest()}
 
 
 def fetch(name: str) -> Path:
@@ -182,16 +189,4 @@ def preprocessing(network: nn.Module, options: dict[str, Any]) -> Preprocessing:
     """Return the evaluation preprocessing of the network's pretrained configuration."""
     size = {"img_size": options["img_size"]} if isinstance(options.get("img_size"), int) else {}
     config = timm.data.resolve_data_config(size, model=network)
-    _, height, width = config["input_size"]
-    if config["crop_mode"] == "squash":
-        resize: tuple[int, ...] = tuple(math.floor(s / config["crop_pct"]) for s in (height, width))
-    else:
-        resize = (math.floor(min(height, width) / config["crop_pct"]),)
-    return Preprocessing(
-        resize=resize,
-        crop=(height, width),
-        interpolation=config["interpolation"],
-        antialias=True,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
+    return timm_preprocessing(config)

@@ -1,0 +1,160 @@
+"""Reads a file of weights without running code from it: its state dicts and what it says of itself."""
+
+import json
+import pickle
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm.data
+import torch
+from torch import Tensor
+
+from graft.errors import UserError, suggestion
+from graft.models.backbones.downloads import reason
+from graft.models.backbones.timm_preprocessing import timm_preprocessing
+from graft.preprocessing import Preprocessing
+
+StateDict = OrderedDict[str, Tensor]
+
+SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar")
+DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError)
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
+CONFIG = "config.json"  # which lies beside them
+DESCRIPTION = "graft"  # the key of what Graft adds to a checkpoint: see graft.models.checkpoints
+MOST_NAMED = 8  # entries of a file that an error lists
+
+
+def is_path(weights: str) -> bool:
+    """Return whether `model.weights` names a file rather than an entry of the library's list."""
+    return "/" in weights or "\\" in weights or Path(weights).suffix in SUFFIXES
+
+
+def existing_file(path: Path) -> Path:
+    """Return the path if a file is there; raise a UserError with the nearest name if not."""
+    path = path.expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"model.weights: {path} is a folder; write the path of the weights file.")
+    siblings = sorted(f.name for f in path.parent.iterdir()) if path.parent.is_dir() else []
+    where = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist either."
+    hint = suggestion(path.name, siblings)
+    raise UserError(f"model.weights: there is no file {path}; write its full path.{where}{hint}")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights: its state dicts, and how Graft's own checkpoints describe their network."""
+
+    path: Path
+    state_dicts: dict[str, StateDict]  # by the dotted key under which they lie, "" at the top
+    contents: str  # what lies at the top, for people
+    prefix: str | None = None  # model.weights_prefix
+    description: dict[str, Any] | None = None  # see `graft.models.checkpoints.describe`
+    preprocessing: Preprocessing | None = None  # as the file says it; None where it does not
+
+    @property
+    def origin(self) -> str:
+        """The file's name, for people, with the network if the file says it."""
+        if self.description is not None:
+            network = self.description["model"]
+            name = f"{network['name']} ({network['source']})"
+            return f"checkpoint {self.path.name} of {name}, with its preprocessing"
+        own = f", with {CONFIG}'s preprocessing" if self.preprocessing else ""
+        return f"file {self.path.name}{own}"
+
+    def largest(self) -> StateDict:
+        """Return the state dict with the most entries, the first of equals."""
+        return max(self.state_dicts.values(), key=len)
+
+
+def read_weights(path: Path, prefix: str | None = None) -> WeightsFile:
+    """Return what a .safetensors file or one that torch.save wrote holds, on the CPU.
+
+    Raises UserError where the file is damaged, holds no tensors, or would have to run code.
+    """
+    content = read_content(path)
+    description = content.get(DESCRIPTION) if isinstance(content, Mapping) else None
+    if description is not None:
+        # Beside it lie the raw weights of an average and the optimizer's state.
+        content = {"state_dict": content["state_dict"]}
+    found = dict(state_dicts(content))
+    if not found:
+        raise UserError(
+            f"model.weights: {path} holds no state dict (names and tensors); {summary(content)}; "
+            "save one as torch.save(network.state_dict(), PATH)."
+        )
+    return WeightsFile(
+        path, found, summary(content), prefix, description, preprocessing_of(path, description)
+    )
+
+
+def preprocessing_of(path: Path, description: dict[str, Any] | None) -> Preprocessing | None:
+    """Return the preprocessing that a checkpoint of Graft's or the file beside a hub's download says."""
+    if description is not None:
+        return Preprocessing.from_dict(description["preprocessing"])
+    config = path.with_name(CONFIG)
+    if path.name not in HUB_FILES or not config.is_file():
+        return None
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        return timm_preprocessing(timm.data.resolve_data_config(pretrained_cfg=content["pretrained_cfg"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # Other libraries of the hub have a file of this name, too.
+
+
+def read_content(path: Path) -> Any:
+    """Return what lies in the file."""
+    try:
+        if path.suffix == ".safetensors":
+            return OrderedDict(safetensors.torch.load_file(path))
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error):
+            raise UserError(
+                f"model.weights: {path} holds Python objects, not weights alone, and is not loaded "
+                "because it could run code; save it anew as torch.save(network.state_dict(), PATH)."
+            ) from error
+        raise damaged(path, "neither written by torch.save nor .safetensors") from error
+    except (*DAMAGED, safetensors.SafetensorError) as error:
+        raise damaged(path, reason(error)) from error
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """Return the error for a file that cannot be read."""
+    return UserError(
+        f"model.weights: {path} is damaged or no weights file ({why}); "
+        "bring it anew, or delete it if it was downloaded."
+    )
+
+
+def state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, StateDict]]:
+    """Yield every mapping of names to tensors in `content`, with the dotted key under which it lies."""
+    if not isinstance(content, Mapping):
+        return
+    state = OrderedDict((str(name), value) for name, value in content.items() if isinstance(value, Tensor))
+    if state:
+        # Layers whose parameters were renamed in a later version recognise old files by this.
+        if hasattr(content, "_metadata"):
+            state._metadata = content._metadata  # type: ignore[attr-defined]
+        yield key, state
+    for name, value in content.items():
+        yield from state_dicts(value, f"{key}.{name}".strip("."))
+
+
+def summary(content: Any) -> str:
+    """Return what lies at the top of a file, for people."""
+    if not isinstance(content, Mapping):
+        return f"it holds one {type(content).__name__}"
+    parts = []
+    for key, value in content.items():
+        inside = sum(len(state) for _, state in state_dicts(value))
+        count = f" ({inside} tensor{'s' if inside > 1 else ''})" if inside else ""
+        parts.append(f"{key}{count}")
+    more = f" and {len(parts) - MOST_NAMED} more" if len(parts) > MOST_NAMED else ""
+    return f"it holds {', '.join(parts[:MOST_NAMED]) or 'nothing'}{more}"
