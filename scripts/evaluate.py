@@ -11,6 +11,9 @@ from graft.cli.script_settings import Setting, one_of, path, run_script, whole_n
 SETTINGS = {
     "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
     "data.root": Setting(path, "the folder of labelled pictures", is_needed=True),
+    "data.layout": Setting(
+        one_of("auto", "classes", "splits"), "what the top folders are; auto: by their names", "auto"
+    ),
     "data.splits": Setting(path, "a run's splits.csv, which says the split of each picture"),
     "split": Setting(one_of("train", "val", "test"), "which split; test where there is one"),
     "output": Setting(path, "a .json file to write the metrics to as well"),
@@ -25,7 +28,8 @@ def main(settings: dict[str, Any]) -> int:
     from graft.inference.evaluation import write_evaluation
 
     root, splits = settings.pop("data.root"), settings.pop("data.splits")
-    write_evaluation(root=root, splits_file=splits, **settings)
+    layout = settings.pop("data.layout")
+    write_evaluation(root=root, splits_file=splits, layout=layout, **settings)
     return 0
 
 

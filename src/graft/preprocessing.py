@@ -17,6 +17,8 @@ class Preprocessing:
     antialias: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    # Of a data set of float or 32-bit images, what is black and what is white; None for all others.
+    value_range: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and numbers, as a checkpoint may hold them."""

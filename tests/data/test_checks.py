@@ -49,7 +49,7 @@ def test_each_of_very_many_pictures_gets_its_own_hash(tmp_path: Path) -> None:
     expected = [hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in many]
     expected[AT_ONCE + 3] = ""
     for _ in range(2):  # read, and remembered
-        digests, bad = inspect_pictures(many, tmp_path / "seen.tsv")
+        digests, bad, _ = inspect_pictures(many, tmp_path / "seen.tsv")
         assert digests == expected
         assert list(bad) == [many[AT_ONCE + 3]]
 

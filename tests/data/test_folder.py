@@ -1,6 +1,7 @@
 """What is found in a folder, in both layouts, and what is refused."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,11 @@ import pytest
 
 from graft.data.checks import inspect_pictures
 from graft.data.folder import scan_folder, with_metadata
+from graft.data.module import ImageFolderDataModule
+from graft.data.splits import read_splits
 from graft.errors import UserError
+from graft.inference.search import find_pictures
+from tests.conftest import write_pictures
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -53,7 +58,6 @@ def test_files_that_are_no_pictures_are_mentioned(tmp_path: Path, caplog: pytest
         (["a/1.jpg", "b/1.jpg", "loose.jpg"], "loose.jpg"),
         (["train/a/1.jpg", "train/loose.jpg"], "loose.jpg"),
         (["val/a/1.jpg", "val/b/1.jpg"], "no train folder"),
-        (["train/a/1.jpg", "train/b/1.jpg", "c/1.jpg"], "c/1.jpg"),
     ],
 )
 def test_a_folder_that_cannot_be_trained_on_is_refused(
@@ -113,3 +117,145 @@ def test_a_missing_column_or_row_is_named(tmp_path: Path) -> None:
         with_metadata(tmp_path, samples, "waver", None)
     with pytest.raises(UserError, match=r"no row for 1 pictures.*b/1\.jpg"):
         with_metadata(tmp_path, samples, "wafer", None)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("Train", "Val", "Test"),
+        ("TRAIN", "VALID", "TEST"),
+        ("Training", "Validation", "Testing"),
+        ("train", "dev", "test"),
+        ("training_set", "eval", "test-set"),
+    ],
+)
+def test_folders_that_are_all_named_like_splits_are_splits_without_regard_to_case(
+    tmp_path: Path, train: str, val: str, test: str
+) -> None:
+    names = {train: "train", val: "val", test: "test"}
+    samples = scan_folder(touch(tmp_path, *(f"{name}/{c}/1.jpg" for name in names for c in ("cat", "dog"))))
+    assert {s.class_name for s in samples} == {"cat", "dog"}
+    assert all(s.split == names[s.path.split("/")[0]] for s in samples)
+
+
+def test_a_tree_that_can_be_read_in_two_ways_has_classes_and_says_how_to_read_it_in_the_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "train/1.jpg", "dog/1.jpg", "cat/1.jpg", "train/cat/2.jpg", "train/dog/2.jpg")
+    with caplog.at_level(logging.INFO):
+        assert {s.class_name for s in scan_folder(tmp_path)} == {"train", "dog", "cat"}
+    assert "data.layout=splits" in caplog.text
+    (tmp_path / "train" / "1.jpg").unlink()
+    samples = scan_folder(tmp_path, layout="splits")
+    assert [(s.path, s.class_name, s.split) for s in samples] == [
+        ("train/cat/2.jpg", "cat", "train"),
+        ("train/dog/2.jpg", "dog", "train"),
+    ]
+    assert "cat, dog are no splits and are left out" in caplog.text
+
+
+def test_the_layout_that_is_asked_for_is_used(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg", "test/1.jpg")
+    with pytest.raises(UserError, match=r"lies in no class folder.*data\.layout=classes"):
+        scan_folder(tmp_path)
+    assert {s.class_name for s in scan_folder(tmp_path, layout="classes")} == {"train", "test"}
+    with pytest.raises(UserError, match=r"data\.layout=split: write one of auto, classes, splits"):
+        scan_folder(tmp_path, layout="split")
+    with pytest.raises(UserError, match="has no folder train"):
+        scan_folder(touch(tmp_path / "x", "a/1.jpg", "b/1.jpg"), layout="splits")
+
+
+def test_what_systems_put_into_folders_is_left_out_and_counted_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    litter = ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails", "__MACOSX"]
+    paths = [f"{name}/thumb.jpg" for name in litter] + ["a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg"]
+    touch(tmp_path, "a/1.jpg", "b/1.jpg", *paths)
+    with caplog.at_level(logging.INFO):
+        assert [s.path for s in scan_folder(tmp_path)] == ["a/1.jpg", "b/1.jpg"]
+    assert list(find_pictures(str(tmp_path))) == [tmp_path / "a/1.jpg", tmp_path / "b/1.jpg"]
+    told = [record.getMessage() for record in caplog.records if "of the system" in record.getMessage()]
+    assert len(told) == 1
+    assert "6 folders of the system are left out (#recycle, $RECYCLE.BIN, @eaDir" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "why"), [(None, "no images"), ("x/1.heic", r"only files that cannot .* \(\.heic\)")]
+)
+def test_a_class_folder_without_images_is_refused_in_train_and_said_elsewhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str | None, why: str
+) -> None:
+    touch(tmp_path, "one/a/1.jpg", "one/b/1.jpg", "two/train/a/1.jpg", "two/train/b/1.jpg", "two/val/a/1.jpg")
+    for folder in ("one/x", "two/val/x", "three/train/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        if file:
+            touch((tmp_path / folder).parent, file)
+    touch(tmp_path, "three/train/a/1.jpg", "three/train/b/1.jpg")
+    with pytest.raises(UserError, match=f"the class folder x holds {why}"):
+        scan_folder(tmp_path / "one")
+    with pytest.raises(UserError, match=f"the class folder train/x holds {why}"):
+        scan_folder(tmp_path / "three")
+    assert len(scan_folder(tmp_path / "two")) == 3
+    assert re.search(f"the class folder val/x holds {why}", caplog.text)
+
+
+def test_names_are_compared_composed_however_a_system_wrote_them(tmp_path: Path) -> None:
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    touch(tmp_path, f"train/{composed}/1.jpg", "train/b/1.jpg", f"val/{decomposed}/1.jpg")
+    samples = scan_folder(tmp_path)
+    assert {s.class_name for s in samples} == {composed, "b"}
+    assert (tmp_path / samples[-1].path).is_file()
+    table = f"path,patient\ntrain/{decomposed}/1.jpg,p1\n./train/b/1.jpg,p2\nval\\{composed}\\1.jpg,p3\n"
+    (tmp_path / "metadata.csv").write_text(table, encoding="utf-8")
+    assert sorted(s.unit for s in with_metadata(tmp_path, samples, None, "patient")) == ["p1", "p2", "p3"]
+    rows = f"path,class,split\ntrain/{decomposed}/1.jpg,{decomposed},train\n"
+    (tmp_path / "splits.csv").write_text(rows, encoding="utf-8")
+    assert [s.split for s in read_splits(tmp_path / "splits.csv", samples)] == ["train"]
+
+
+def test_two_rows_for_one_image_are_refused(tmp_path: Path) -> None:
+    samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
+    (tmp_path / "metadata.csv").write_text(
+        "path,patient\na/1.jpg,p1\nb/1.jpg,p2\n./a/1.jpg,p3\n", encoding="utf-8"
+    )
+    with pytest.raises(UserError, match=r"two rows for a/1\.jpg"):
+        with_metadata(tmp_path, samples, None, "patient")
+
+
+@pytest.mark.parametrize(
+    ("paths", "root", "message"),
+    [
+        (
+            ["D/animals/cat/1.jpg", "D/animals/dog/1.jpg"],
+            "D",
+            r"one class only \(animals\).*data\.root=.*animals",
+        ),
+        (["D/cat/1.jpg", "D/dog/1.jpg"], "D/cat", r"single class folder: write data\.root=.*D\.$"),
+        (["photos.zip"], "photos.zip", "is a file: unzip it"),
+        (["photo.jpg"], "photo.jpg", "is a file: write its folder"),
+    ],
+)
+def test_a_root_that_misses_the_classes_leads_to_them(
+    tmp_path: Path, paths: list[str], root: str, message: str
+) -> None:
+    touch(tmp_path, *paths)
+    with pytest.raises(UserError, match=message):
+        scan_folder(tmp_path / root)
+
+
+def test_a_file_name_that_is_no_utf_8_goes_through_splits_and_checks(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "root" / "a", 5, 80, seed=0)
+    write_pictures(tmp_path / "root" / "b", 5, 180, seed=1)
+    odd = os.fsencode(tmp_path / "root" / "a") + b"/caf\xe9.jpg"
+    os.rename(os.fsencode(tmp_path / "root" / "a" / "000.jpg"), odd)  # noqa: PTH104
+    os.rename(os.fsencode(tmp_path / "root" / "b"), os.fsencode(tmp_path / "root") + b"/b\xe9")  # noqa: PTH104
+    data = ImageFolderDataModule(str(tmp_path / "root"), cache_dir=str(tmp_path / "cache"))
+    assert data.class_names == ["a", "b\\xe9"]
+    data.write_splits(tmp_path / "splits.csv")
+    again = ImageFolderDataModule(
+        str(tmp_path / "root"), splits=str(tmp_path / "splits.csv"), cache_dir=str(tmp_path / "cache")
+    )
+    assert again.digest() == data.digest()
+    assert any(
+        os.fsencode(s.path).endswith(b"caf\xe9.jpg") for split in again.samples.values() for s in split
+    )

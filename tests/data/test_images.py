@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import sklearn.datasets
 from PIL import Image
+from torchvision.transforms import v2
 
 from graft.data.checks import inspect_pictures
-from graft.data.images import open_rgb, picture_endings
-from graft.data.transforms import decoding_side, evaluation_crop, evaluation_transform
+from graft.data.images import open_rgb, picture_endings, usual_range
+from graft.data.transforms import CropStrips, decoding_side, evaluation_crop, evaluation_transform
 from graft.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((256,), (224, 224), "bicubic", True, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -44,34 +45,65 @@ def test_16_bit_tiff_of_the_other_byte_order_is_scaled(tmp_path: Path) -> None:
     assert (opened(tmp_path / "a.tif")[..., 0] == GREY).all()
 
 
-def test_float_between_0_and_1_is_scaled_to_the_full_range(tmp_path: Path) -> None:
-    Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "a.tif")
-    assert (opened(tmp_path / "a.tif")[..., 0] == GREY).all()
+def test_float_and_32_bit_grey_is_scaled_from_the_range_of_the_data_set(tmp_path: Path) -> None:
+    for values, value_range in (
+        ((GREY / 255).astype(np.float32), (0.0, 1.0)),
+        (GREY.astype(np.float32), (0.0, 255.0)),
+        (GREY.astype(np.int32), (0.0, 255.0)),
+        (GREY.astype(np.float32) * 2 - 100, (-100.0, 410.0)),
+    ):
+        Image.fromarray(values).save(tmp_path / "a.tif")
+        assert (np.asarray(open_rgb(tmp_path / "a.tif", value_range=value_range))[..., 0] == GREY).all()
 
 
-def test_float_between_0_and_255_is_taken_as_it_is(tmp_path: Path) -> None:
-    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "a.tif")
-    assert (opened(tmp_path / "a.tif")[..., 0] == GREY).all()
+def test_without_a_range_no_range_is_guessed_and_values_outside_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0.1, 0.9]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match="do not say what is white"):
+        open_rgb(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"from 0\.1 to 0\.9, 0 to 0\.5 is expected"):
+        open_rgb(tmp_path / "a.tif", value_range=(0.0, 0.5))
+    assert np.asarray(open_rgb(tmp_path / "a.tif", to_look_at=True))[0, :, 0].tolist() == [0, 255]
+
+
+def test_16_bit_png_has_the_range_of_its_bits_however_dark_it_is(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 200], [100, 257]], np.uint16)).save(tmp_path / "a.png")
+    assert opened(tmp_path / "a.png").max() == 1
+    assert inspect_pictures([tmp_path / "a.png"], tmp_path / "seen.tsv")[2] == {}
+
+
+@pytest.mark.parametrize("values", [[0.5, np.nan], [0.5, np.inf]])
+def test_values_that_are_not_finite_are_reported_as_unreadable(tmp_path: Path, values: list[float]) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([values], np.float32)).save(path)
+    assert "not finite" in inspect_pictures([path], tmp_path / "seen.tsv")[1][path]
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (np.array([[0.5, np.nan]], np.float32), "not finite"),
-        (np.array([[0.5, np.inf]], np.float32), "not finite"),
-        (np.array([[-0.5, 1.0]], np.float32), "from -0.5 to 1, 0 to 1 or 0 to 255"),
-        (np.array([[0.0, 4000.0]], np.float32), "from 0 to 4000"),
-        (np.array([[0, 70000]], np.int32), "from 0 to 70000, 0 to 65535"),
-    ],
+    ("low", "high", "expected"),
+    [(0, 0.9, (0, 1)), (0, 1.5, (0, 255)), (3, 4000, (0, 65535)), (0, 70000, (0, 70000)), (-1, 1, (-1, 1))],
 )
-def test_grey_of_no_known_range_is_reported_as_unreadable(
-    tmp_path: Path, values: np.ndarray, message: str
+def test_the_usual_range_is_the_smallest_that_holds_the_data_set(
+    low: float, high: float, expected: tuple[float, float]
 ) -> None:
-    path = tmp_path / "a.tif"
-    Image.fromarray(values).save(path)
-    with pytest.raises(ValueError, match=message):
-        open_rgb(path)
-    assert message in inspect_pictures([path], tmp_path / "seen.tsv")[1][path]
+    assert usual_range(low, high) == expected
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (60_000, 3)])
+def test_a_strip_is_cropped_before_it_is_resized(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (10, 20, 30))
+    found = evaluation_crop(PREPROCESSING)(image)
+    assert tuple(found.shape) == (3, 224, 224)
+    assert max(CropStrips()(image).size) <= 16 * min(size) + 1
+    assert found[:, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_cropping_a_strip_changes_nothing_that_the_network_sees() -> None:
+    moderate = smooth(1500, 100)
+    assert CropStrips()(moderate) is moderate
+    strip = smooth(4000, 100)
+    plain = v2.Compose(evaluation_crop(PREPROCESSING).transforms[1:])
+    difference = (evaluation_crop(PREPROCESSING)(strip).int() - plain(strip).int()).abs()
+    assert difference.max() <= 2
 
 
 def smooth(width: int, height: int) -> Image.Image:

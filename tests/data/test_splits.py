@@ -149,3 +149,31 @@ def test_a_splits_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, m
     (tmp_path / "splits.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_splits(tmp_path / "splits.csv", samples(a=3, b=3))
+
+
+def test_a_few_patients_with_both_classes_are_split_by_patient() -> None:
+    held = [Sample(f"{c}/{u}-{i}.jpg", c, unit=f"p{u}") for u in range(3) for c in "ab" for i in range(4)]
+    for seed in range(5):
+        found = make_missing_splits(held, FRACTIONS, seed=seed)
+        assert len(found) == len(held)
+        patients = {split: {s.unit for s in found if s.split == split} for split in ("train", "val", "test")}
+        assert sorted(len(of_split) for of_split in patients.values()) == [1, 1, 1]
+        assert found == make_missing_splits(held, FRACTIONS, seed=seed)
+
+
+def test_patients_of_uneven_classes_are_split_so_that_every_class_is_everywhere() -> None:
+    held = [
+        Sample(f"{c}/{u}-{i}.jpg", c, unit=f"p{u}")
+        for u in range(6)
+        for c in ("common", "rare")
+        for i in range(8 if c == "common" else int(u < 3))
+    ]
+    found = make_missing_splits(held, FRACTIONS, seed=1)
+    for split in ("train", "val", "test"):
+        assert {s.class_name for s in found if s.split == split} == {"common", "rare"}
+
+
+def test_two_patients_cannot_make_three_splits() -> None:
+    held = [Sample(f"{c}/{u}-{i}.jpg", c, unit=f"p{u}") for u in range(2) for c in "ab" for i in range(4)]
+    with pytest.raises(UserError, match="too few groups"):
+        make_missing_splits(held, FRACTIONS, seed=0)

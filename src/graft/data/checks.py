@@ -9,8 +9,10 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
+
 from graft.data.folder import Sample
-from graft.data.images import open_rgb
+from graft.data.images import ValueRange, extremes, has_free_range, open_rgb, usual_range
 from graft.data.splits import SPLITS
 from graft.data.threads import in_threads
 from graft.errors import UserError
@@ -23,15 +25,33 @@ MOST_NAMED = 10
 AnyPath = str | os.PathLike[str]
 
 
-def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: Path) -> list[Sample]:
+def without_unreadable(
+    root: Path, samples: list[Sample], on_error: str, cache: Path, value_range: ValueRange | None = None
+) -> tuple[list[Sample], ValueRange | None]:
     """Return the samples whose pictures can be decoded, with their hashes; refuse or warn about the others.
+
+    Also returns the range of float and 32-bit pictures, the given one or the one of all of them together;
+    None where there are no such.
 
     Raises UserError where none would be left of a class or of a given split.
     """
     folder = root.absolute()
-    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     paths = [f"{folder}/{sample.path}" for sample in samples]
-    digests, bad = inspect_pictures(paths, cache / "checked" / f"{name}.tsv")
+    digests, bad, ranges = inspect_pictures(paths, cache / "checked" / f"{name}.tsv")
+    if ranges:
+        measured = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
+        value_range = value_range or usual_range(*measured)
+        for path, (low, high) in ranges.items():
+            if low < value_range[0] or high > value_range[1]:
+                reason = f"its values go from {low:g} to {high:g}"
+                bad[Path(path)] = f"{reason}, data.value_range={list(value_range)}"
+        digests = ["" if Path(path) in bad else of for path, of in zip(paths, digests, strict=True)]
+        log.info(
+            "values     of %d float or 32-bit pictures: %g is black, %g is white (data.value_range)",
+            len(ranges),
+            *value_range,
+        )
     refuse_or_skip(bad, on_error)
     kept = [replace(s, digest=digest) for s, digest in zip(samples, digests, strict=True) if digest]
     gone = [
@@ -45,31 +65,41 @@ def without_unreadable(root: Path, samples: list[Sample], on_error: str, cache: 
             f"data.on_error=skip leaves nothing of {', '.join(gone)}: no picture there can be read. "
             f"Mend the pictures of {root}, or remove the whole folder."
         )
-    return kept
+    return kept, value_range if ranges else None
 
 
-def inspect_pictures(paths: Sequence[AnyPath], remembered: Path) -> tuple[list[str], dict[Path, str]]:
-    """Return a hash of every picture's file, and of those that cannot be decoded, the reason.
+def inspect_pictures(
+    paths: Sequence[AnyPath], remembered: Path
+) -> tuple[list[str], dict[Path, str], dict[str, ValueRange]]:
+    """Return a hash of every picture's file, of those that cannot be decoded the reason, and value ranges.
 
+    The ranges are of float and 32-bit pictures: their smallest and largest value.
     The hashes are in the order of the paths, which are absolute; empty for what cannot be decoded. Every file
     is read and decoded once; `remembered` lists the hashes of the good ones by path, size and time of change,
     so that another run only asks for those.
     """
     known = read_remembered(remembered)
     marks = [mark(path) for path in paths]
-    digests = [known.get(of_file, "") for of_file in marks]
+    records = [known.get(of_file, "") for of_file in marks]
+    digests = [record.partition(" ")[0] for record in records]
     new = [number for number, digest in enumerate(digests) if not digest]
     bad = {}
     results = in_threads(inspect, [paths[number] for number in new], "checking pictures")
-    for number, (digest, reason) in zip(new, results, strict=True):
-        digests[number] = digest
+    for number, (record, reason) in zip(new, results, strict=True):
+        records[number] = record
+        digests[number] = record.partition(" ")[0]
         if reason:
             bad[Path(paths[number])] = reason
         else:
-            known[marks[number]] = digest
+            known[marks[number]] = record
     if new:
         write_remembered(remembered, known)
-    return digests, bad
+    ranges = {}
+    for path, record in zip(paths, records, strict=True):
+        if " " in record:
+            low, high = map(float, record.split(" ")[1:])
+            ranges[str(path)] = (low, high)
+    return digests, bad, ranges
 
 
 def mark(path: AnyPath) -> str:
@@ -82,22 +112,30 @@ def mark(path: AnyPath) -> str:
 
 
 def inspect(path: AnyPath) -> tuple[str, str]:
-    """Return a hash of the file, and why it cannot be decoded, empty where it can."""
+    """Return what is remembered of the file, and why it cannot be decoded, empty where it can.
+
+    What is remembered is a hash and, of float and 32-bit pictures, the smallest and the largest value.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a hundred thousand files)
             contents = file.read()
-        # A JPEG's smallest size is quick, and still reads it to the end.
-        open_rgb(BytesIO(contents), shorter_side=1)
+        values = ""
+        with Image.open(BytesIO(contents)) as opened:
+            if has_free_range(opened):
+                values = " {!r} {!r}".format(*extremes(opened))
+        if not values:
+            # A JPEG's smallest size is quick, and still reads it to the end.
+            open_rgb(BytesIO(contents), shorter_side=1)
     except Exception as error:
         # Pillow's decoders raise many types; each means that this file cannot be used.
         return "", (str(error).splitlines() or [""])[0] or type(error).__name__
-    return hashlib.blake2b(contents, digest_size=16).hexdigest(), ""
+    return hashlib.blake2b(contents, digest_size=16).hexdigest() + values, ""
 
 
 def read_remembered(file: Path) -> dict[str, str]:
     """Return the hashes of pictures known to be good, by their marks."""
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
             return {mark: digest for digest, mark in (line.rstrip("\n").split("\t", 1) for line in lines)}
     except (OSError, ValueError):
         return {}
@@ -108,7 +146,7 @@ def write_remembered(file: Path, known: dict[str, str]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as lines:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as lines:
             lines.writelines(f"{digest}\t{mark}\n" for mark, digest in sorted(known.items()))
         Path(name).replace(file)
     except OSError as error:

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from graft.data.decoded import KeptPictures
 from graft.data.folder import Sample
-from graft.data.images import reopen_rgb
+from graft.data.images import ValueRange, reopen_rgb
 from graft.data.transforms import apply
 
 # An index, and for training the seed of this picture's augmentation in this epoch.
@@ -32,6 +32,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         transform: v2.Compose,
         shorter_side: int,
         kept: KeptPictures | None = None,
+        value_range: ValueRange | None = None,
     ) -> None:
         self.root = root
         self.paths = [sample.path for sample in samples]
@@ -40,6 +41,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         self.transform = transform
         self.shorter_side = shorter_side
         self.kept = kept
+        self.value_range = value_range
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -47,7 +49,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         index, seed = key
         if self.kept is None:
-            picture = reopen_rgb(f"{self.root}/{self.paths[index]}", self.shorter_side)
+            file = f"{self.root}/{self.paths[index]}"
+            picture = reopen_rgb(file, self.shorter_side, self.value_range)
         else:
             picture = self.kept[index]
         return apply(self.transform, picture, seed), torch.tensor(self.labels[index])

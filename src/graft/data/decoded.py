@@ -42,10 +42,12 @@ class Shrinking:
     def __init__(self, preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> None:
         self.size = kept_size(preprocessing, augmentation)
         self.resize = resizing(preprocessing, self.size)
+        self.value_range = preprocessing.value_range
         self.recipe = {
             "size": list(self.size),
             "interpolation": preprocessing.interpolation,
             "antialias": preprocessing.antialias,
+            "value_range": preprocessing.value_range,
             "versions": {package: version(package) for package in ("pillow", "torchvision")},
             "code": hashlib.blake2b(
                 b"".join(Path(__file__).with_name(name).read_bytes() for name in SOURCES), digest_size=16
@@ -54,7 +56,7 @@ class Shrinking:
 
     def __call__(self, path: str) -> Image.Image:
         """Return the picture as 8-bit RGB; UserError where its file cannot be read any more."""
-        picture = reopen_rgb(path, DECODING_MARGIN * max(self.size))
+        picture = reopen_rgb(path, DECODING_MARGIN * max(self.size), self.value_range)
         if len(self.size) == 1:
             shrinks = self.size[0] < min(picture.size)
         else:

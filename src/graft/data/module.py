@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from graft.data.dataset import EpochSampler, EvaluationBatches, ImageDataset, Ke
 from graft.data.decoded import CHOICES, KeptPictures, PicturesInMemory, PicturesOnDisk, Shrinking
 from graft.data.elpv import prepare_elpv
 from graft.data.folder import scan_folder, with_metadata
+from graft.data.images import ValueRange
 from graft.data.splits import (
     SPLITS,
     check_splits,
@@ -54,6 +55,8 @@ class ImageFolderDataModule(L.LightningDataModule):
     def __init__(
         self,
         root: str,
+        layout: str = "auto",
+        value_range: Sequence[float] | str = "auto",
         splits: str | None = None,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -85,10 +88,11 @@ class ImageFolderDataModule(L.LightningDataModule):
         # What a network's frozen front makes of each split; the loaders give these instead of pictures.
         self.features: Mapping[str, Dataset[Batch]] = {}
 
-        found = with_metadata(self.root, scan_folder(self.root), stratify_by, keep_together)
+        found = with_metadata(self.root, scan_folder(self.root, layout), stratify_by, keep_together)
         if splits is not None:
             found = read_splits(Path(splits).expanduser(), [replace(s, split=None) for s in found])
-        found = without_unreadable(self.root, found, on_error, self.cache_dir)
+        stated = stated_range(value_range)
+        found, self.value_range = without_unreadable(self.root, found, on_error, self.cache_dir, stated)
         if splits is None:
             fractions = {"val": val_fraction, "test": test_fraction}
             found = make_missing_splits(found, fractions, seed)
@@ -108,7 +112,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         """Prepare pictures as the network's weights need it; `image_size` overrides their size."""
         if self.image_size is not None:
             preprocessing = with_image_size(preprocessing, self.image_size)
-        self.preprocessing = preprocessing
+        self.preprocessing = replace(preprocessing, value_range=self.value_range)
         self.kept = {}
 
     def digest(self) -> str:
@@ -131,7 +135,15 @@ class ImageFolderDataModule(L.LightningDataModule):
         else:
             transform = evaluation_transform(self.preprocessing)
         shorter_side = decoding_side(self.preprocessing, self.augmentation if augmented else None)
-        return ImageDataset(self.root, self.samples[split], self.class_names, transform, shorter_side, kept)
+        return ImageDataset(
+            self.root,
+            self.samples[split],
+            self.class_names,
+            transform,
+            shorter_side,
+            kept,
+            self.preprocessing.value_range,
+        )
 
     def keep_decoded(self, split: str) -> KeptPictures | None:
         """Return the split's decoded pictures, made at the first call; None where none are kept."""
@@ -232,6 +244,16 @@ def check_settings(
         raise UserError(f"data.on_error={on_error}: write raise or skip.")
     if cache not in CHOICES:
         raise UserError(f"data.cache={cache}: write one of {', '.join(CHOICES)}.")
+
+
+def stated_range(value_range: Sequence[float] | str) -> ValueRange | None:
+    """Return the range that the settings give, None for `auto`; UserError for anything else."""
+    if value_range == "auto":
+        return None
+    numbers = [] if isinstance(value_range, str) else list(value_range)
+    if len(numbers) != 2 or not numbers[0] < numbers[1]:
+        raise UserError(f"data.value_range={value_range}: write auto, or black and white such as [0,4095].")
+    return float(numbers[0]), float(numbers[1])
 
 
 def resolve_workers(num_workers: int | str, pictures: int) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from graft.data.folder import Sample
+from graft.data.folder import Sample, composed
+from graft.data.groups import split_groups
 from graft.data.tables import read_rows
 from graft.errors import UserError
 
@@ -32,28 +33,34 @@ def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], 
     check_class_sizes(pool, missing)
     chance = random.Random(seed)
     sizes = {split: round(fractions[split] * len(pool)) for split in missing}
+    classes, splits = {sample.class_name for sample in pool}, ["train", *missing]
+    made, left = [], pool
     for split in missing:
-        chosen = draw(pool, sizes[split], chance, spare=1 + len(missing) - 1 - missing.index(split))
-        kept += [replace(sample, split=split) for sample in pool if sample.path in chosen]
-        pool = [sample for sample in pool if sample.path not in chosen]
-    kept += [replace(sample, split="train") for sample in pool]
-    check_every_class_is_everywhere(kept, {sample.class_name for sample in pool}, ["train", *missing])
-    return sorted(kept, key=lambda sample: sample.path)
+        chosen = draw(left, sizes[split], chance, spare=1 + len(missing) - 1 - missing.index(split))
+        made += [replace(sample, split=split) for sample in left if sample.path in chosen]
+        left = [sample for sample in left if sample.path not in chosen]
+    made += [replace(sample, split="train") for sample in left]
+    if lacking(made, classes, splits) and any(sample.unit for sample in pool):
+        made = split_groups(pool, {split: fractions[split] for split in missing}, seed)
+    check_every_class_is_everywhere(made, classes, splits)
+    return sorted(kept + made, key=lambda sample: sample.path)
+
+
+def lacking(samples: Sequence[Sample], classes: set[str], splits: Sequence[str]) -> dict[str, list[str]]:
+    """Return the splits that have no image of a class, by class."""
+    present = {(sample.class_name, sample.split) for sample in samples}
+    without = {name: [split for split in splits if (name, split) not in present] for name in sorted(classes)}
+    return {name: missing for name, missing in without.items() if missing}
 
 
 def check_every_class_is_everywhere(samples: list[Sample], classes: set[str], splits: list[str]) -> None:
     """Raise a UserError where pictures that stay together left a split without one of a class."""
-    present = {(sample.class_name, sample.split) for sample in samples}
-    for name in sorted(classes):
-        lacking = {split for split in splits if (name, split) not in present}
-        if lacking:
-            few = (
-                "too few groups of data.keep_together hold it" if any(s.unit for s in samples) else "too few"
-            )
-            raise UserError(
-                f"class {name} has no picture in {', '.join(sorted(lacking))}: {few}. "
-                "Add pictures, or give the splits with data.splits=FILE."
-            )
+    for name, missing in lacking(samples, classes, splits).items():
+        few = "too few groups of data.keep_together hold it" if any(s.unit for s in samples) else "too few"
+        raise UserError(
+            f"class {name} has no picture in {', '.join(sorted(missing))}: {few}. "
+            "Add pictures, or give the splits with data.splits=FILE."
+        )
 
 
 def check_class_sizes(pool: list[Sample], missing: list[str]) -> None:
@@ -169,7 +176,8 @@ def limit_splits(samples: Sequence[Sample], limit: int, seed: int) -> list[Sampl
 def write_splits(samples: Sequence[Sample], file: Path) -> None:
     """Write one row a picture: path relative to the data folder, class, split."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as lines:
+    # A file's name may be no UTF-8: its bytes are written as they are.
+    with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
         writer = csv.writer(lines)
         writer.writerow(COLUMNS)
         writer.writerows((s.path, s.class_name, s.split) for s in sorted(samples, key=lambda s: s.path))
@@ -184,10 +192,12 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     """
     if not file.is_file():
         raise UserError(f"data.splits={file}: there is no such file.")
-    columns, rows = read_rows(file)
+    columns, rows = read_rows(file, errors="surrogateescape")
     if not set(COLUMNS) <= set(columns):
         raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
-    by_path = {sample.path: sample for sample in samples}
+    # Another system may have written the same names decomposed.
+    rows = [{**row, "path": composed(row["path"]), "class": composed(row["class"])} for row in rows]
+    by_path = {composed(sample.path): sample for sample in samples}
     refuse(file, "named twice", [p for p, n in Counter(row["path"] for row in rows).items() if n > 1])
     refuse(file, "not in the data folder", [row["path"] for row in rows if row["path"] not in by_path])
     refuse(file, "in no known split", [row["path"] for row in rows if row["split"] not in SPLITS])

@@ -6,14 +6,15 @@ from pathlib import Path
 from graft.errors import UserError
 
 
-def read_rows(file: Path) -> tuple[list[str], list[dict[str, str]]]:
+def read_rows(file: Path, errors: str = "strict") -> tuple[list[str], list[dict[str, str]]]:
     """Return the column names and the rows, each with every column; absent values are empty.
 
+    `errors` is `surrogateescape` for a file whose names may be no UTF-8, as Python's `open` has it.
     Raises UserError where the file cannot be read or is no CSV text.
     """
     try:
         # Spreadsheets write a byte order mark, which would become a part of the first column's name.
-        with file.open(newline="", encoding="utf-8-sig") as lines:
+        with file.open(newline="", encoding="utf-8-sig", errors=errors) as lines:
             reader = csv.DictReader(lines, restval="")
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

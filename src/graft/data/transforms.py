@@ -20,6 +20,8 @@ DECODING_MARGIN = 2
 # A kept picture's shorter side, of the crop's: what evaluation resizes to for most weights, at least.
 KEPT_MARGIN = 1.15
 
+MOST_ASPECT = 16  # of a picture that is resized whole
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -85,9 +87,29 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation)
     return v2.Compose([*steps, *to_input(preprocessing)])
 
 
-def resize_and_crop(preprocessing: Preprocessing) -> list[v2.Transform]:
+def resize_and_crop(preprocessing: Preprocessing) -> list[torch.nn.Module]:
     """Return the steps to the evaluation crop, on the Pillow picture."""
-    return [resizing(preprocessing, preprocessing.resize), v2.CenterCrop(list(preprocessing.crop))]
+    steps: list[torch.nn.Module] = [
+        resizing(preprocessing, preprocessing.resize),
+        v2.CenterCrop(list(preprocessing.crop)),
+    ]
+    # A resized strip of 60,000 x 1 pixels would take gigabytes.
+    return [CropStrips(), *steps] if len(preprocessing.resize) == 1 else steps
+
+
+class CropStrips(torch.nn.Module):
+    """Crops a picture that is more than 16 times as long as wide to its middle; others stay as they are.
+
+    Resizing its shorter side and cropping the centre would end in the same place.
+    """
+
+    def forward(self, picture: Image.Image) -> Image.Image:
+        """Return a picture whose longer side is at most 16 times the shorter one."""
+        longest = MOST_ASPECT * min(picture.size)
+        left, top = (max(0, side - longest) // 2 for side in picture.size)
+        if not left and not top:
+            return picture
+        return picture.crop((left, top, picture.width - left, picture.height - top))
 
 
 def resizing(preprocessing: Preprocessing, size: tuple[int, ...]) -> v2.Resize:

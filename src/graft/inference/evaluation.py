@@ -66,12 +66,14 @@ def measure(logits: Tensor, labels: Tensor, temperature: float | None = None) ->
     return found
 
 
-def labelled_pictures(root: Path, split: str | None, splits_file: Path | None) -> list[Sample]:
+def labelled_pictures(
+    root: Path, split: str | None, splits_file: Path | None, layout: str = "auto"
+) -> list[Sample]:
     """Return the pictures to measure: those of a split where there are splits, else all.
 
     The split is `test` where there is one and no other is named. Raises UserError for one that is not there.
     """
-    samples = scan_folder(root, needs_train=False)
+    samples = scan_folder(root, layout, needs_train=False)
     if splits_file is not None:
         samples = read_splits(splits_file, samples)
     there = [name for name in SPLITS if name in {sample.split for sample in samples}]
@@ -84,15 +86,16 @@ def labelled_pictures(root: Path, split: str | None, splits_file: Path | None) -
 
 
 def refuse_other_classes(root: Path, samples: list[Sample], class_names: list[str]) -> None:
-    """Raise a UserError that lists the classes that only the folder or only the model has."""
+    """Raise a UserError for classes that only the folder has; say which ones only the model has."""
     there = {sample.class_name for sample in samples}
     unknown, missing = sorted(there - set(class_names)), sorted(set(class_names) - there)
-    faults = [f"classes that the model does not know: {', '.join(unknown)}"] if unknown else []
-    faults += [f"no pictures of: {', '.join(missing)}"] if missing else []
-    if faults:
+    if unknown:
         raise UserError(
-            f"data.root={root} has {'; '.join(faults)}. The model's classes: {', '.join(class_names)}."
+            f"data.root={root} has classes that the model does not know: {', '.join(unknown)}. "
+            f"The model's classes: {', '.join(class_names)}."
         )
+    if missing:
+        sys.stderr.write(f"no images of {', '.join(missing)}: the metrics are of the other classes\n")
 
 
 def write_evaluation(
@@ -103,6 +106,7 @@ def write_evaluation(
     output: Path | None,
     report: Path | None,
     batch_size: int,
+    layout: str = "auto",
 ) -> Evaluation:
     """Print the model's metrics on a labelled folder.
 
@@ -113,7 +117,7 @@ def write_evaluation(
         raise UserError(f"output={output}: it is a .json file in a folder that exists.")
     if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir()):
         raise UserError(f"report={report}: it is a .html file in a folder that exists.")
-    samples = labelled_pictures(root, split, splits_file)
+    samples = labelled_pictures(root, split, splits_file, layout)
     model = load_model(checkpoint)
     found = evaluate(model, root, samples, batch_size)
     width = max(map(len, found.metrics))

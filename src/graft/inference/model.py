@@ -143,7 +143,8 @@ def decoded_pictures(
 
     def decode(path: str | Path) -> Decoded:
         try:
-            return Path(path), crop(open_rgb(Path(path), shorter_side)), ""
+            image = open_rgb(Path(path), shorter_side, preprocessing.value_range)
+            return Path(path), crop(image), ""
         except Exception as error:
             # Pillow's decoders raise many types; the row says which picture and why.
             return Path(path), None, " ".join(str(error).split()) or type(error).__name__

@@ -1,11 +1,11 @@
 """Finds the pictures that `input=` names: a file, a folder with all below it, or a glob pattern."""
 
 import glob
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from graft.data.images import picture_endings
+from graft.data.walking import Walk
 from graft.errors import UserError, suggestion
 
 
@@ -18,7 +18,7 @@ def find_pictures(source: str) -> Iterator[Path]:
     path = Path(source).expanduser()
     if path.is_file():
         return iter([path])
-    found = walk_sorted(path) if path.is_dir() else match(source)
+    found = walked(path) if path.is_dir() else match(source)
     first = next(found, None)
     if first is None:
         if not path.is_dir() and not glob.has_magic(source):
@@ -44,24 +44,13 @@ def with_first(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
     yield from rest
 
 
-def walk_sorted(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Yield the pictures below a folder by name; links are followed, except to a folder they lie in."""
-    try:
-        status = folder.stat()
-        with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found if not entry.name.startswith("."))
-    except OSError:
-        yield folder  # It becomes a row that says why it cannot be read.
-        return
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return
+def walked(folder: Path) -> Iterator[Path]:
+    """Yield the images below a folder by name, and folders that cannot be listed: a row says why."""
     endings = picture_endings()
-    for name in names:
-        path = folder / name
-        if path.is_dir():
-            yield from walk_sorted(path, above | {identity})
-        elif path.suffix.lower() in endings:
+    walk = Walk(folder)
+    for parts in walk:
+        path = folder.joinpath(*parts)
+        if path.suffix.lower() in endings or parts in walk.unreadable:
             yield path
 
 

@@ -101,8 +101,9 @@ def validation_pictures(checkpoint: Path) -> tuple[Path, list[Sample]]:
     """
     run = checkpoint.absolute().parent.parent
     try:
-        root = Path(OmegaConf.load(run / ".hydra" / "config.yaml").data.root).expanduser()
-        return root, labelled_pictures(root, "val", run / "splits.csv")
+        data = OmegaConf.load(run / ".hydra" / "config.yaml").data
+        root = Path(data.root).expanduser()
+        return root, labelled_pictures(root, "val", run / "splits.csv", data.layout)
     except (OSError, OmegaConfBaseException, AttributeError, UserError) as error:
         raise UserError(
             "format=onnx_int8 needs the validation pictures of the checkpoint's run, which its settings and "

@@ -193,8 +193,9 @@ def pictures_of_run(checkpoint: Path) -> list[Path]:
     """
     settings = checkpoint.absolute().parent.parent / ".hydra" / "config.yaml"
     try:
-        root = Path(OmegaConf.load(settings).data.root).expanduser()
-        samples = scan_folder(root, needs_train=False)
+        data = OmegaConf.load(settings).data
+        root = Path(data.root).expanduser()
+        samples = scan_folder(root, data.layout, needs_train=False)
     except (OSError, OmegaConfBaseException, AttributeError, UserError) as error:
         raise UserError(
             "input is needed: write input=FOLDER with real pictures, such as those of the training, to "

@@ -45,7 +45,7 @@ def data_uri(picture: Image.Image) -> str:
 def thumbnail(path: Path) -> str:
     """Return the picture as a data URI, empty where it cannot be read any more."""
     try:
-        return data_uri(open_rgb(path, shorter_side=SIDE))
+        return data_uri(open_rgb(path, shorter_side=SIDE, to_look_at=True))
     except Exception:
         # Pillow's decoders raise many types. The page says which picture is missing.
         return ""
