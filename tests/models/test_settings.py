@@ -49,7 +49,7 @@ REFUSED = [
     ("finetuning=select finetuning.train=[blocks.4.*]", r"finetuning\.train=\[blocks\.4\.\*\] leaves .*head"),
     (
         "model=torchvision model.name=inception_v3",
-        r"data\.image_size=32: inception_v3 takes images of 75 or more",
+        r"data\.image_size=32: inception_v3 takes images of 75 pixels or more",
     ),
     ("model=any model.name=resnt34", r"model\.name=resnt34: .*'resnet34'"),
     ("model.weights_prefix=teacher", r"model\.weights_prefix=teacher .*model\.weights=null"),

@@ -31,7 +31,7 @@ def refuse_failing_phase(
         known = classifier.backbone.preprocessing.crop[0]
         sizes = sizes_that_run(lambda side: runs(classifier, side), size[0], known)
         raise UserError(
-            f"data.image_size={size[0]}: to learn, {name} takes {sizes} pixels; "
+            f"data.image_size={size[0]}: to learn, {name} takes {sizes}; "
             "or write freeze=true, with which only the head learns."
         )
     if batch_size == 1 and failure(classifier, size, batch_size=1) is not None:

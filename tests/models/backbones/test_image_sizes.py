@@ -79,11 +79,11 @@ def test_the_position_embedding_of_a_file_is_interpolated(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("source", "name", "size", "words"),
     [
-        ("torchvision", "inception_v3", 32, "images of 75 or more"),
-        ("torchvision", "alexnet", 32, "images of 63 or more"),
-        ("torchvision", "vit_b_32", 65, "a multiple of 32, such as 96"),
-        ("torchvision", "vit_b_16", 65, "a multiple of 16, such as 80"),
-        ("torchvision", "maxvit_t", 225, "a multiple of 224, such as 448"),
+        ("torchvision", "inception_v3", 32, "images of 75 pixels or more"),
+        ("torchvision", "alexnet", 32, "images of 63 pixels or more"),
+        ("torchvision", "vit_b_32", 65, "a multiple of 32 pixels, such as 96"),
+        ("torchvision", "vit_b_16", 65, "a multiple of 16 pixels, such as 80"),
+        ("torchvision", "maxvit_t", 225, "a multiple of 224 pixels, such as 448"),
     ],
 )
 def test_a_size_that_a_network_cannot_take_is_refused_with_those_it_takes(
@@ -94,7 +94,9 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_those_it_takes(
 
 
 def test_a_size_that_an_option_contradicts_is_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.image_size=64: vit_tiny_patch16_224 takes images of 96 only"):
+    with pytest.raises(
+        UserError, match=r"data\.image_size=64: vit_tiny_patch16_224 takes images of 96 pixels only"
+    ):
         build_backbone("timm", "vit_tiny_patch16_224", None, {"img_size": 96}, image_size=64)
 
 
@@ -157,6 +159,6 @@ def test_a_size_that_only_the_auxiliary_classifiers_cannot_take_is_refused_for_l
 
     assert message is not None
     assert re.search(
-        r"data\.image_size=160: to learn, inception_v3 takes images of 299 or more pixels", message
+        r"data\.image_size=160: to learn, inception_v3 takes images of 299 pixels or more", message
     )
     assert "freeze=true" in message

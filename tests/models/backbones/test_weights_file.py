@@ -1,5 +1,6 @@
 """Files with several sets of weights, under any key; and the preprocessing of Graft's own checkpoints."""
 
+import argparse
 import json
 from collections import OrderedDict
 from collections.abc import Callable
@@ -160,7 +161,11 @@ def test_weights_under_any_key_are_found_beside_an_optimizers(
     content: Any = states[0]
     for part in reversed(key.split(".")):
         content = {part: content}
-    others = {"epoch": 3, "optimizer_state_dict": {"state": moments, "param_groups": [{"lr": 0.1}]}}
+    others = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1),
+        "optimizer_state_dict": {"state": moments, "param_groups": [{"lr": 0.1}]},
+    }
 
     assert_loaded(build(save(others | content)), states[0])
     assert_loaded(build(save(others | {"a": content})), states[0])

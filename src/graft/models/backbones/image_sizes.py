@@ -14,7 +14,7 @@ from graft.models.backbones.network import BuiltNetwork
 from graft.models.backbones.weights_file import WeightsFile
 
 FAILURES = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, ZeroDivisionError)
-STEPS = (2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)  # pixels: patches times windows
+STEPS = (2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224, 256)  # pixels: patches times windows
 
 
 def build_for_size(
@@ -53,7 +53,7 @@ def build_for_size(
         image_size,
         built.preprocessing.crop[0],
     )
-    raise UserError(f"data.image_size={image_size}: {name} takes {sizes} pixels.")
+    raise UserError(f"data.image_size={image_size}: {name} takes {sizes}.")
 
 
 def runs(network: nn.Module, size: int, batch_size: int = 2) -> bool:
@@ -95,10 +95,10 @@ def sizes_that_run(takes: Callable[[int], bool], wrong: int, known: int) -> str:
             middle = (smallest + below) // 2
             smallest, below = (middle, below) if takes(middle) else (smallest, middle)
         if all(takes(size) for size in (smallest + 1, (smallest + known) // 2, known + 1)):
-            return f"images of {smallest} or more"
+            return f"images of {smallest} pixels or more"
     for step in STEPS:
         if known % step == 0 and takes(known + step):
             multiples = range(-(-wrong // step) * step, known + wrong, step)
             nearest = next((size for size in multiples if takes(size)), known)
-            return f"images whose side is a multiple of {step}, such as {nearest},"
-    return f"images of {known} only:"
+            return f"images whose side is a multiple of {step} pixels, such as {nearest}"
+    return f"images of {known} pixels only"

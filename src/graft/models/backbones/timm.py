@@ -1,5 +1,6 @@
 """timm's networks, with the weights and preprocessing of their pretrained configurations."""
 
+import logging
 import sys
 from collections import OrderedDict
 from dataclasses import replace
@@ -21,8 +22,10 @@ from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, 
 from graft.models.backbones.network import BuiltNetwork, is_below
 from graft.models.backbones.timm_preprocessing import timm_preprocessing
 from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
-from graft.models.backbones.weights_file import HUB_FILES, StateDict, WeightsFile, read_weights
+from graft.models.backbones.weights_file import DAMAGED, HUB_FILES, StateDict, WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
@@ -47,6 +50,8 @@ def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any])
         state, difference = load_file(built, weights)
         if difference and not load_converted(built, state):
             refuse_difference(difference, weights, name)
+        elif difference:
+            log.info("%s: timm has converted its entries (%s)", weights.path, difference)
         return loaded_from(weights, built)
     network = construct(name, options, **own_weights(name))
     tag = timm.get_pretrained_cfg(name).tag or "default"
@@ -90,7 +95,7 @@ def construct(name: str, options: dict[str, Any], **pretrained: Any) -> nn.Modul
             pretrained_cfg_overlay=pretrained or None,
             **options,
         )
-    except (RuntimeError, OSError, ValueError, TypeError, KeyError, AssertionError) as error:
+    except (*DAMAGED, AssertionError, AttributeError, ArithmeticError) as error:
         asked = f"model.options={options} does not fit" if options else "the weights do not fit"
         raise UserError(f"{asked} {name} of timm: {reason(error)}.") from error
     network.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]

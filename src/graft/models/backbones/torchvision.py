@@ -1,6 +1,7 @@
 """torchvision's classification networks, with the weights and preprocessing of its weights enums."""
 
 import inspect
+import logging
 import pickle
 import warnings
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from graft.models.backbones.network import BuiltNetwork, classification_layers
 from graft.models.backbones.weights import load_file, loaded_from, refuse_difference
 from graft.models.backbones.weights_file import DAMAGED, WeightsFile, damaged, read_weights
 from graft.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
 
 NUM_CLASSES = 1000  # of every classification network in torchvision
 POSITIONS = "encoder.pos_embedding"  # of a ViT
@@ -119,6 +122,7 @@ def with_positions_of(network: nn.Module, file: WeightsFile) -> WeightsFile:
                 )
             except (ValueError, RuntimeError):
                 continue  # It is another network's; `refuse_difference` names it.
+            log.info("%s: %s is interpolated to %d pixels", file.path, name, network.image_size)
             state[name] = resized[POSITIONS]
     return replace(file, state_dicts=state_dicts)
 
@@ -146,9 +150,16 @@ def construct(
             # That GoogLeNet's auxiliary classifiers are untrained does not matter: new ones follow.
             warnings.simplefilter("ignore")
             return get_model(name, weights=entry, progress=False, **arguments)
-    except (*DAMAGED, AssertionError, AttributeError, ImportError, pickle.UnpicklingError) as error:
+    except (
+        *DAMAGED,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        pickle.UnpicklingError,
+    ) as error:
         misfit = "loading state_dict" in str(error)
-        of_options = options and isinstance(error, (TypeError, ValueError, AssertionError))
+        of_options = options and isinstance(error, (TypeError, ValueError, AssertionError, ArithmeticError))
         if file and not misfit and not of_options:
             raise damaged(file, reason(error)) from error
         if not options and misfit:

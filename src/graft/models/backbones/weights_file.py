@@ -1,5 +1,6 @@
 """Reads a file of weights without running code from it: its state dicts and what it says of itself."""
 
+import argparse
 import json
 import pickle
 from collections import OrderedDict
@@ -113,7 +114,9 @@ def read_content(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return OrderedDict(safetensors.torch.load_file(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Training scripts, torchvision's and timm's among them, keep their arguments beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error):
             raise UserError(
