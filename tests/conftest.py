@@ -94,12 +94,15 @@ def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 class KeepCheckpoints(L.Callback):
     """Keeps a copy of the checkpoint that every epoch begins from, `epoch1.ckpt`, `epoch2.ckpt`, ..."""
 
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Copy what the epoch before has left."""
         del pl_module
-        last = trainer.checkpoint_callback.last_path  # type: ignore[union-attr]
-        if last.exists():
-            shutil.copyfile(last, last.with_name(f"epoch{trainer.current_epoch}.ckpt"))
+        if (self.folder / "last.ckpt").exists():
+            last = self.folder / "last.ckpt"
+            shutil.copyfile(last, self.folder / f"epoch{trainer.current_epoch}.ckpt")
 
 
 @pytest.fixture

@@ -77,13 +77,6 @@ class Measurements(nn.Module):
             self.scores.update(torch.cat(probabilities), torch.cat(labels))
         self.waiting.clear()
 
-    def higher_is_better(self, name: str) -> bool | None:
-        """Return what the metric of this logged name says of itself; None where it says nothing."""
-        if name == f"{self.prefix}loss":
-            return False
-        metric = dict(self.scores.items()).get(name)
-        return None if metric is None else metric.higher_is_better
-
     def log(self, module: L.LightningModule) -> None:
         """Log all of them for the epoch that ends."""
         self.update()

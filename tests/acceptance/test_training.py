@@ -188,6 +188,7 @@ def test_two_processes_train_one_run_through_a_phase_change(
         "freeze=1",
         "optimizer.weight_decay=0.5",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
         "trainer.max_epochs=2",
         "trainer.accelerator=cpu",
         "trainer.devices=2",
@@ -206,10 +207,12 @@ def test_two_processes_train_one_run_through_a_phase_change(
         for name in ("best", "last")
     )
     assert first["graft"]["position"]["phase"] in (0, 1)
-    position = last["graft"]["position"]
-    assert (position["phase"], position["phase_began_at"], position["phase_began_at_step"]) == (1, 1, 2)
-    assert not position["phase_is_over"]
-    assert last["graft"]["processes"] == 2
+    assert last["graft"]["position"] == {
+        "phase": 1,
+        "phase_began_at": 1,
+        "phase_began_at_step": 2,
+        "phase_is_over": False,
+    }
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
     assert first["epoch"] == 1 or any("backbone" in name for name in moved)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 2

@@ -14,6 +14,7 @@ from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform
 from graft.errors import UserError
 from graft.models.checkpoints import load_classifier
+from graft.training.callbacks.early_stopping import StopWhenStalled
 from graft.training.run import class_weights, train
 from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
 
@@ -53,6 +54,20 @@ def test_early_stopping_ends_a_run_before_its_last_epoch(make_config: MakeConfig
     assert train(make_config(*settings, "trainer.max_epochs=6"))["epoch"] == 2
 
 
+@pytest.mark.parametrize("monitor", ["val/loss", "val/auroc"])
+def test_early_stopping_knows_which_direction_is_better(
+    monitor: str,
+) -> None:
+    # Scores that only ever improve never stop a run; the same ones backwards do at once.
+    falling = [0.9, 0.7, 0.5, 0.3]
+    for scores, stops in ((falling, monitor != "val/loss"), (falling[::-1], monitor == "val/loss")):
+        callback = StopWhenStalled(monitor, patience=2, min_delta=0.0)
+        stopped = False
+        for score in scores:
+            stopped = stopped or callback._evaluate_stopping_criteria(torch.tensor(score))[0]
+        assert stopped == stops
+
+
 def test_a_run_whose_accuracy_rises_is_not_stopped_early(make_config: MakeConfig) -> None:
     settings = ("callbacks=early_stopping", "callbacks.early_stopping.patience=2", "monitor=val/loss")
     assert train(make_config(*settings, "trainer.max_epochs=4", "optimizer.lr=0.001"))["epoch"] == 4
@@ -87,8 +102,11 @@ def test_a_compiled_network_trains_the_same_through_a_phase_change(
     # Adam would turn the last bits of a tiny gradient into whole steps.
     settings = ("freeze=1", "trainer.max_epochs=2", "data.limit=4", "optimizer=sgd", "optimizer.lr=0.1")
     eager = train(make_config(*settings, run="eager"))
-    keep = "+callbacks.keep._target_=tests.conftest.KeepCheckpoints"
-    compiled = train(make_config(*settings, keep, "compile=true", run="compiled"))
+    keep = [
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/compiled/checkpoints",
+    ]
+    compiled = train(make_config(*settings, *keep, "compile=true", run="compiled"))
     assert compiled["test/loss"] == pytest.approx(eager["test/loss"], rel=1e-3)
     expected, found = (run_checkpoint(tmp_path / run)["state_dict"] for run in ("eager", "compiled"))
     before = run_checkpoint(tmp_path / "compiled", "epoch1")["state_dict"]

@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def save_atomically(content: dict[str, Any], target: Path) -> None:
     """Write what `torch.save` takes beside the file, flush it to disk and rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=f".{os.getpid()}")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             torch.save(content, file)
@@ -56,25 +56,6 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     flush_folder(target.parent)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the files that `save_atomically` had begun in processes that are gone."""
-    for file in sorted(folder.glob(".*.*.*")):
-        writer = file.suffix.removeprefix(".")
-        if writer.isdigit() and not is_running(int(writer)):
-            file.unlink(missing_ok=True)
-
-
-def is_running(process: int) -> bool:
-    """Return whether there is a process of this number on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # Somebody else's.
-    return True
 
 
 def flush_folder(folder: Path) -> None:

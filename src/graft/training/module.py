@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from graft.errors import UserError
 from graft.metrics import Measurements
@@ -74,7 +74,7 @@ class TransferModule(L.LightningModule):
         self.tail: Tail | None = None
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
-        self.position: dict[str, Any] = {}
+        self.position: dict[str, int] = {}
         self.planned_epochs = 0  # of all phases
 
         # Of every batch since the last optimizer step: what it counts in the mean, see `batch_weight`.
@@ -214,19 +214,6 @@ class TransferModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-    def on_train_start(self) -> None:
-        """Use the schedule's rates from the first step of a resumed phase on.
-
-        The optimizer's restored rates are those of the schedule before, which may have been a shorter one.
-        """
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, LambdaLR):
-            rates = zip(
-                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-            )
-            for group, rate, factor in rates:
-                group["lr"] = rate * factor(scheduler.last_epoch)
 
     def on_train_epoch_start(self) -> None:
         """Log the number of the phase, counted from 1."""

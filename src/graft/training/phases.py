@@ -61,7 +61,6 @@ def fit_phases(
             "phase": number,
             "phase_began_at": began_at,
             "phase_began_at_step": began_at_step,
-            "learns": list(phase.learns),
         }
         end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
         trainer.fit_loop.max_epochs = end

@@ -1,7 +1,6 @@
 """Finds the checkpoint to go on from, and refuses to go on with other settings than it was made with."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,43 +9,39 @@ from omegaconf import DictConfig, OmegaConf
 
 from graft.errors import UserError
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint
-from graft.models.freezing import Phase
 
 log = logging.getLogger(__name__)
 
-# What may differ from the run that is resumed: it changes where, how fast and with how many words a run goes
-# on, not what it computes. Every other setting, also one that is added later, has to be the same.
-MAY_DIFFER = (
+# A change in one of these makes another run of it. (Another device or folder does not.)
+MATTERING = (
+    "freeze",
+    "seed",
+    "monitor",
+    "model",
+    "head",
+    "loss",
+    "finetuning",
+    "optimizer",
+    "scheduler",
+    "augmentation",
+)
+# The folder may have moved, and workers change nothing.
+MATTERING_OF_TRAINER = (
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "max_steps",
+    "precision",
+)
+MATTERING_OF_FEATURES = ("cache", "views", "dtype")
+MATTERING_OF_DATA = (
+    "batch_size",
+    "balanced",
     "cache",
-    "calibrate",
-    "callbacks.checkpoint",
-    "callbacks.lr_monitor",
-    "callbacks.progress",
-    "compile",
-    "data.cache_dir",
-    "data.num_workers",
-    "data.on_error",
-    "data.root",  # The images are compared themselves: `refuse_other_images`.
-    "data.splits",
-    "features.dir",
-    "learning_rate",  # It ends up in optimizer.lr.
-    "logger",
-    "paths",
-    "report",
-    "resume",
-    "trainer.accelerator",
-    "trainer.benchmark",
-    "trainer.detect_anomaly",
-    "trainer.deterministic",
-    "trainer.devices",  # The number of processes is compared itself: `refuse_other_processes`.
-    "trainer.inference_mode",
-    "trainer.log_every_n_steps",
-    "trainer.max_epochs",  # with a warning
-    "trainer.max_time",
-    "trainer.num_nodes",
-    "trainer.num_sanity_val_steps",
-    "trainer.profiler",
-    "trainer.strategy",
+    "image_size",
+    "limit",
+    "val_fraction",
+    "test_fraction",
 )
 
 
@@ -61,11 +56,9 @@ class Resumption:
     phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
     pictures: str  # see `ImageFolderDataModule.digest`
-    processes: int
-    learns: tuple[str, ...]  # what was trainable in the phase
     learning_rate: float  # of the head; with learning_rate=auto, the one that was found
 
-    def refuse_other_images(self, digest: str) -> None:
+    def refuse_other_pictures(self, digest: str) -> None:
         """Raise a UserError where the run's pictures, classes or splits are not the checkpoint's.
 
         A picture that was trained on could otherwise be validated or tested on.
@@ -73,25 +66,8 @@ class Resumption:
         if digest != self.pictures:
             splits = self.path.parent.parent / "splits.csv"
             raise UserError(
-                f"resume: {self.path} was made with other images, classes or splits; "
+                f"resume: {self.path} was made with other pictures, classes or splits; "
                 f"write data.splits={splits} to go on with its own."
-            )
-
-    def refuse_other_processes(self, processes: int) -> None:
-        """Raise a UserError where another number of processes would make other batches."""
-        if processes != self.processes:
-            raise UserError(
-                f"resume: {self.path} was made with {self.processes} process(es), this run has {processes}: "
-                "the batches would be others. Write trainer.devices and trainer.num_nodes as they were."
-            )
-
-    def refuse_other_phases(self, phases: Sequence[Phase]) -> None:
-        """Raise a UserError where the schedule does not hold the phase that the checkpoint stands in."""
-        if self.phase >= len(phases) or phases[self.phase].learns != self.learns:
-            raise UserError(
-                f"resume: {self.path} stands in phase {self.phase + 1} (trainable: "
-                f"{', '.join(self.learns[:3])}{', ...' if len(self.learns) > 3 else ''}), and this run's "
-                f"{len(phases)} phase(s) have no such phase: write freeze and finetuning as they were."
             )
 
 
@@ -126,12 +102,9 @@ def find_resumption(config: DictConfig) -> Resumption | None:
             config.trainer.max_epochs,
         )
     log.info("resuming   %s (epoch %d is done)", path, checkpoint["epoch"] + 1)
-    position = dict(description["position"])
     return Resumption(
         path,
-        learns=tuple(position.pop("learns")),
-        **position,
-        processes=description["processes"],
+        **description["position"],
         next_epoch=checkpoint["epoch"] + 1,
         pictures=description["pictures"],
         learning_rate=learning_rate,
@@ -151,47 +124,36 @@ def newest_checkpoint(config: DictConfig) -> Path:
 
 
 def settings_that_matter(config: DictConfig) -> dict[str, Any]:
-    """Return all settings but those of `MAY_DIFFER`, as plain containers, and `max_epochs` beside them."""
+    """Return the settings that a resumed run has to share, as plain containers."""
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    epochs = plain["trainer"]["max_epochs"]
-    # Random crops come out of kept images; where those are kept changes nothing.
-    if "cache" in plain["data"]:
-        plain["data"]["cache"] = "none" if plain["data"]["cache"] in (None, "none") else "ram or disk"
-    for key in MAY_DIFFER:
-        *parents, name = key.split(".")
-        node: Any = plain
-        for parent in parents:
-            node = node.get(parent) or {}
-        node.pop(name, None)
-    return {**plain, "max_epochs": epochs}
+    data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
+    # Random crops come out of kept pictures; where those are kept changes nothing.
+    data["cache"] = "none" if data["cache"] in (None, "none") else "ram or disk"
+    trainer = {key: plain["trainer"].get(key) for key in MATTERING_OF_TRAINER}
+    features = {key: plain["features"].get(key) for key in MATTERING_OF_FEATURES}
+    settings = {key: plain[key] for key in MATTERING}
+    settings |= {"data": data, "features": features, "trainer": trainer}
+    return {**settings, "max_epochs": plain["trainer"]["max_epochs"]}
 
 
 def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raise a UserError that names every setting that differs, with both values."""
-    found = differences("", {**saved, "max_epochs": None}, {**asked, "max_epochs": None})
-    if found:
-        listed = "; ".join(f"{name}={shown(was)}, now {shown(now)}" for name, was, now in found)
-        raise UserError(
-            f"resume: {path} was made with {listed}. Leave them as they were to go on, or begin a new run "
-            "without resume."
-        )
+    """Raise a UserError that names the first setting that differs, and both values."""
+    for key in (*MATTERING, "data", "features", "trainer"):
+        difference = first_difference(key, saved[key], asked[key])
+        if difference:
+            name, was, now = difference
+            raise UserError(
+                f"resume: {path} was made with {name}={was}, this run has {name}={now}; "
+                f"write {name}={was} to go on."
+            )
 
 
-def differences(name: str, saved: Any, asked: Any) -> list[tuple[str, Any, Any]]:
-    """Return the dotted names of all differing entries with both values."""
+def first_difference(name: str, saved: Any, asked: Any) -> tuple[str, Any, Any] | None:
+    """Return the dotted name of the first differing entry with both values, or None."""
     if isinstance(saved, dict) and isinstance(asked, dict):
-        prefix = f"{name}." if name else ""
-        keys = sorted({*saved, *asked})
-        return [
-            found for key in keys for found in differences(f"{prefix}{key}", saved.get(key), asked.get(key))
-        ]
-    # True == 1 in Python, but freeze=true and freeze=1 are two schedules.
-    is_same = saved == asked and isinstance(saved, bool) == isinstance(asked, bool)
-    return [] if is_same else [(name, saved, asked)]
-
-
-def shown(value: Any) -> str:
-    """Return a value as it is typed."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        for key in sorted({*saved, *asked}):
+            found = first_difference(f"{name}.{key}", saved.get(key), asked.get(key))
+            if found:
+                return found
+        return None
+    return None if saved == asked else (name, saved, asked)

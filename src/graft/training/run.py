@@ -30,7 +30,6 @@ from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import KeepPredictions, Predictions, saved_validation
 from graft.training.compilation import resolve_compile
 from graft.training.module import TransferModule
-from graft.training.monitoring import direction
 from graft.training.phases import fit_phases
 from graft.training.regularisation import refuse_useless_pull
 from graft.training.resuming import find_resumption, settings_that_matter
@@ -38,7 +37,6 @@ from graft.training.summary import (
     count,
     data_summary,
     machine_summary,
-    monitor_summary,
     network_summary,
     next_steps,
     results_table,
@@ -89,21 +87,19 @@ def run(config: DictConfig) -> dict[str, float]:
     )
     passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
     compiled = resolve_compile(config.compile, trainer.strategy.root_device.type, passes)
-    module = build_module(config, data, classifier, compiled, trainer.world_size)
+    module = build_module(config, data, classifier, compiled)
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
     log.info(network_summary(classifier, data, phases))
     log.info(machine_summary(trainer))
-    log.info(monitor_summary(config.monitor, direction(module, config.monitor, config.monitor_mode)))
     show_start(trainer, data, config)
 
     if resumption:
-        resumption.refuse_other_images(data.digest())
-        resumption.refuse_other_phases(phases)
-        resumption.refuse_other_processes(trainer.world_size)
+        resumption.refuse_other_pictures(data.digest())
         data.first_epoch = resumption.next_epoch
-        checkpoints.go_on_from(resumption.path, copies=trainer.is_global_zero)
+        if trainer.is_global_zero:
+            checkpoints.go_on_from(resumption.path)
         module.use_learning_rate(resumption.learning_rate)
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
@@ -167,7 +163,7 @@ def plan_phases(config: DictConfig, classifier: Classifier) -> list[Phase]:
 
 
 def build_module(
-    config: DictConfig, data: ImageFolderDataModule, classifier: Classifier, compiled: bool, processes: int
+    config: DictConfig, data: ImageFolderDataModule, classifier: Classifier, compiled: bool
 ) -> TransferModule:
     """Return the module that trains the classifier as the settings say."""
     module = TransferModule(
@@ -191,7 +187,6 @@ def build_module(
         **describe(classifier.backbone, head_layers(config), data.class_names, data.preprocessing),
         "settings": settings_that_matter(config),
         "pictures": data.digest(),
-        "processes": processes,
     }
     return module
 

@@ -65,13 +65,6 @@ def machine_summary(trainer: L.Trainer) -> str:
     return f"device     {trainer.num_devices} x {name}{threads}, precision {trainer.precision}"
 
 
-def monitor_summary(monitor: str, direction: str) -> str:
-    """Return how the best epoch is chosen."""
-    better = "higher" if direction == "max" else "lower"
-    ties = "the later epoch" if monitor == "val/loss" else "lower val/loss, then the later epoch"
-    return f"best       by {monitor}, {better} is better; between equal epochs {ties}"
-
-
 def results_table(metrics: Mapping[str, float]) -> str:
     """Return the test metrics, one a line."""
     names = [name for name in metrics if name.startswith("test/")]

@@ -116,11 +116,14 @@ def test_a_run_without_logger_and_with_copied_pictures_says_so(
 
 
 def test_a_resumed_run_says_where_its_first_epochs_are(make_config: MakeConfig, tmp_path: Path) -> None:
-    keep = "+callbacks.keep._target_=tests.conftest.KeepCheckpoints"
-    train(make_config("report=true", keep))
+    keep = [
+        "report=true",
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
+    ]
+    train(make_config("report=true", *keep))
     assert "Earlier epochs" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    resume = f"resume={tmp_path}/run/checkpoints/epoch1.ckpt"
-    train(make_config("report=true", keep, resume, run="resumed"))
+    train(make_config("report=true", f"resume={tmp_path}/run/checkpoints/epoch1.ckpt", run="resumed"))
     assert "Earlier epochs" in (tmp_path / "resumed" / "report.html").read_text(encoding="utf-8")
 
 

@@ -10,28 +10,26 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from graft.errors import UserError
-from graft.models.checkpoints import remove_leftovers
 from graft.training.callbacks.predictions import KeepPredictions
-from graft.training.monitoring import direction
 
 log = logging.getLogger(__name__)
+
+
+def better_direction(monitor: str) -> str:
+    """Return `min` for a loss and `max` for every other metric."""
+    return "min" if monitor.endswith("loss") else "max"
 
 
 class BestAndLast(Checkpoint):
     """Saves `last.ckpt` after every epoch and `best.ckpt` whenever `monitor` has improved.
 
-    Of two epochs with the same value, the one with the lower `val/loss` is better, then the later one: it has
-    learned more. `mode` says which values are better; see `graft.training.monitoring`.
     Lightning's ModelCheckpoint writes its last.ckpt only in epochs that improve, and forgets the
     best score when a run is resumed in another folder; here neither happens.
     """
 
-    def __init__(
-        self, dirpath: str, monitor: str, mode: str = "auto", keeps_validation: bool = False
-    ) -> None:
+    def __init__(self, dirpath: str, monitor: str, keeps_validation: bool = False) -> None:
         self.folder = Path(dirpath)
         self.monitor = monitor
-        self.mode = mode
         self.keeps_validation = keeps_validation
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
@@ -52,28 +50,18 @@ class BestAndLast(Checkpoint):
         """The logits of the best epoch's validation, where `keeps_validation`."""
         return self.folder / "best_validation.pt"
 
-    def go_on_from(self, checkpoint: Path, copies: bool = True) -> None:
-        """Bring the best checkpoint of the run that is resumed along into this run's folder.
-
-        Every process has to call it, one of them with `copies`: all must know whether there is one.
-        """
+    def go_on_from(self, checkpoint: Path) -> None:
+        """Bring the best checkpoint of the run that is resumed along into this run's folder."""
         source = checkpoint.parent / "best.ckpt"
         if not source.exists():
             log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
             self.has_lost_best = True
-        elif copies and source.resolve() != self.best_path.resolve():
+        elif source.resolve() != self.best_path.resolve():
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.best_path)
             validation = source.with_name(self.validation_path.name)
             if validation.exists():
                 shutil.copyfile(validation, self.validation_path)
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse a metric of no known direction, and remove what a killed run has left half written."""
-        if stage == "fit":
-            direction(pl_module, self.monitor, self.mode)
-            if trainer.is_global_zero:
-                remove_leftovers(self.folder)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Have the weights validated where `trainer.max_steps` ends a run within an epoch."""
@@ -82,6 +70,7 @@ class BestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
+        del pl_module
         if self.monitor not in trainer.callback_metrics:
             raise UserError(
                 f"monitor={self.monitor} is not measured. Choose one of: "
@@ -89,7 +78,7 @@ class BestAndLast(Checkpoint):
             )
         measured = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         self._refuse_divergence(measured, trainer.current_epoch + 1)
-        if not self.best_metrics or self._is_better(measured, direction(pl_module, self.monitor, self.mode)):
+        if not self.best_metrics or self._is_better(measured):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
             if self.keeps_validation and trainer.is_global_zero:
@@ -107,13 +96,9 @@ class BestAndLast(Checkpoint):
         if not self.has_lost_best:
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
-    def _is_better(self, measured: dict[str, float], direction: str) -> bool:
-        sign = 1 if direction == "min" else -1
-
-        def badness(metrics: dict[str, float]) -> tuple[float, float]:
-            return sign * metrics[self.monitor], metrics["val/loss"]
-
-        return badness(measured) <= badness(self.best_metrics)
+    def _is_better(self, measured: dict[str, float]) -> bool:
+        score, best = measured[self.monitor], self.best_metrics[self.monitor]
+        return score < best if better_direction(self.monitor) == "min" else score > best
 
     def _refuse_divergence(self, measured: dict[str, float], epoch: int) -> None:
         for name in ("val/loss", self.monitor):
