@@ -1,6 +1,7 @@
 """What a run measures of its predictions."""
 
 import warnings
+from typing import Literal
 
 import lightning as L
 import torch
@@ -56,6 +57,18 @@ class Measurements(nn.Module):
         self.scores = classification_metrics(num_classes).clone(prefix=prefix)
         self.prefix = prefix
         self.waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which the metrics are logged, such as `val/loss`."""
+        return [f"{self.prefix}loss", *self.scores.keys()]
+
+    def direction(self, name: str) -> Literal["min", "max"] | None:
+        """Return whether lower (`min`) or higher (`max`) is better, or None where the metric does not say."""
+        if name == f"{self.prefix}loss":
+            return "min"  # A mean of losses; torchmetrics' MeanMetric does not know of what.
+        better: bool | None = self.scores[name].higher_is_better
+        return None if better is None else "max" if better else "min"
 
     def add(self, loss: Tensor, probabilities: Tensor, labels: Tensor) -> None:
         """Take a batch's mean loss `[]`, its probabilities `[B, num_classes]` and labels `[B]`."""

@@ -11,6 +11,11 @@ from graft.training.resuming import find_resumption, settings_that_matter
 from graft.training.run import train
 from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
 
+KEEP = (
+    "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+    "+callbacks.keep.folder=${paths.run}/checkpoints",
+)
+
 
 @pytest.mark.parametrize(
     ("schedule", "workers"),
@@ -34,15 +39,11 @@ def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
         "+model.options.drop_path_rate=0.2",
         f"data.num_workers={workers}",
     ]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     expected = run_checkpoint(tmp_path / "whole")
     for epoch in (1, 2, 3):
         resumed_from = tmp_path / "whole" / "checkpoints" / f"epoch{epoch}.ckpt"
-        metrics = train(make_config(*settings, f"resume={resumed_from}", run=f"from{epoch}"))
+        metrics = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run=f"from{epoch}"))
         for key in STATE:
             found = run_checkpoint(tmp_path / f"from{epoch}").get(key)
             assert_equal(found, expected.get(key), f"from{epoch} {key}")
@@ -91,7 +92,7 @@ def test_resuming_with_another_optimization_is_refused(
     checkpoint_of(make_config, tmp_path)
     last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
     with pytest.raises(UserError, match=rf"this run has trainer\.{setting}"):
-        find_resumption(make_config(last, f"trainer.{setting}", run="other"))
+        find_resumption(make_config(last, f"trainer.{setting}", run="other"), 1, "32-true")
 
 
 def test_more_epochs_than_before_are_allowed_with_a_warning(
@@ -106,7 +107,7 @@ def test_more_epochs_than_before_are_allowed_with_a_warning(
 
 def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> None:
     """Write a checkpoint that knows its settings, without a run."""
-    settings = settings_that_matter(make_config())
+    settings = settings_that_matter(make_config(), 1, "32-true")
     position = {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False}
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     contents = {"epoch": 0, "graft": {"settings": settings, "position": position, "pictures": ""}}
@@ -119,16 +120,12 @@ def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
     settings = ["finetuning=lp_ft", "finetuning.schedule.probe_epochs=4", "trainer.max_epochs=5"]
     settings += ["finetuning.schedule.patience=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=none"]
     settings += ["augmentation=none"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     assert whole["epoch"] < 5
     first = run_checkpoint(tmp_path / "whole", "epoch1")
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
     assert not first["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
     with (tmp_path / "whole" / "csv" / "metrics.csv").open() as file:
         phases = [float(row["phase"]) for row in csv.DictReader(file) if row.get("phase")]
@@ -140,14 +137,10 @@ def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
 ) -> None:
     settings = ["freeze=3", "trainer.max_epochs=5", "callbacks=early_stopping", "optimizer.lr=1e-9"]
     settings += ["callbacks.early_stopping.patience=1"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch2.ckpt"
     assert run_checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
 
 

@@ -63,8 +63,6 @@ def fit_phases(
         }
         end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
         trainer.fit_loop.max_epochs = end
-        for callback in trainer.early_stopping_callbacks:
-            callback.wait_count = 0  # Each phase may take its time.
         with threads_that_pay(module, data, trainer.strategy.root_device.type):
             trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step:
