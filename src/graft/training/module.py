@@ -180,7 +180,7 @@ class TransferModule(L.LightningModule):
         }
 
     def on_train_start(self) -> None:
-        """Take the schedule's rates for the first step: a resumed optimizer brings those of the old schedule."""
+        """Take the schedule's rates for the first step: a restored optimizer has those of the old one."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
             take_current_rates(scheduler)

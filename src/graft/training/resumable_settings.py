@@ -58,7 +58,9 @@ def settings_that_matter(config: DictConfig, processes: int, precision: str) -> 
     settings[GLOBAL_BATCH] = data["batch_size"] * processes * trainer["accumulate_grad_batches"]
     trainer["precision"] = precision
     if data.get("cache") in ("ram", "disk"):
-        data["cache"] = "ram or disk"  # Random crops come out of kept images; where those are changes nothing.
+        data["cache"] = (
+            "ram or disk"  # Random crops come out of kept images; where those are changes nothing.
+        )
     for key in MAY_DIFFER:
         *groups, name = key.split(".")
         holder: Any = settings

@@ -61,8 +61,8 @@ class Resumption:
             for key in was:
                 if was[key] != now[key] and (key != "epochs" or number < self.phase):
                     raise UserError(
-                        f"resume: {self.path} was made with a phase {number + 1} ({was['name']}) whose {key} is "
-                        f"{was[key]}; in this run it is {now[key]}."
+                        f"resume: {self.path} was made with a phase {number + 1} ({was['name']}) whose "
+                        f"{key} is {was[key]}; in this run it is {now[key]}."
                     )
         end = self.phase_began_at + phases[self.phase].epochs
         if self.next_epoch > end:
