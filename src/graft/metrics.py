@@ -61,7 +61,7 @@ class Measurements(nn.Module):
     @property
     def names(self) -> list[str]:
         """The names under which the metrics are logged, such as `val/loss`."""
-        return [f"{self.prefix}loss", *self.scores.keys()]
+        return [f"{self.prefix}loss", *map(str, self.scores.keys())]
 
     def direction(self, name: str) -> Literal["min", "max"] | None:
         """Return whether lower (`min`) or higher (`max`) is better, or None where the metric does not say."""

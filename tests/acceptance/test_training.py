@@ -176,7 +176,8 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
     _, stderr = process.communicate()
     assert process.returncode == code
     (line,) = stderr.splitlines()
-    assert line.startswith("stopped; go on") and line.endswith("last.ckpt")
+    assert line.startswith("stopped; go on")
+    assert line.endswith("last.ckpt")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 

@@ -70,7 +70,7 @@ def test_what_killed_writers_have_left_is_removed_and_nothing_of_a_live_one(tmp_
 
 
 def test_a_file_that_is_being_written_is_locked(tmp_path: Path) -> None:
-    names = []
+    names: list[str] = []
 
     class Watcher(dict[str, int]):
         def __reduce__(self) -> tuple[type[dict[str, int]], tuple[()]]:

@@ -56,7 +56,7 @@ def exit_when_interrupted(last_checkpoint: Path) -> Iterator[None]:
         for name in ("SIGTERM", "SIGINT"):
             ignore(name)
         ignore("SIGCHLD", signal.SIG_DFL)
-        if rank_zero_only.rank == 0:
+        if getattr(rank_zero_only, "rank", 0) == 0:
             sys.stderr.write(f"stopped; {how_to_go_on(last_checkpoint)}\n")
         raise SystemExit(code) from None
     signal.signal(signal.SIGTERM, before)

@@ -21,19 +21,19 @@ def better_direction(module: L.LightningModule, monitor: str, mode: str = "auto"
     if mode != "auto":
         raise UserError(f"monitor_mode={mode}: write auto, min or max.")
     measured = getattr(module, "val_measured", None)
-    names = measured.names if isinstance(measured, Measurements) else []
-    direction: Mode | None = measured.direction(monitor) if monitor in names else None
-    if direction is not None:
-        return direction
-    if monitor in names:
+    assert isinstance(measured, Measurements), "a module keeps its validation metrics in val_measured"
+    if monitor not in measured.names:
         raise UserError(
-            f"monitor={monitor}: the metric does not say whether lower or higher is better; "
+            f"monitor={monitor} is not measured. Choose one of: {', '.join(measured.names)}; for a metric that "
+            "your own code logs, write monitor_mode=min or monitor_mode=max as well."
+        )
+    direction = measured.direction(monitor)
+    if direction is None:
+        raise UserError(
+            f"monitor={monitor}: the metric does not say whether lower or higher values are better; "
             "write monitor_mode=min or monitor_mode=max."
         )
-    raise UserError(
-        f"monitor={monitor} is not measured. Choose one of: {', '.join(names)}; for a metric that your own "
-        "code logs, write monitor_mode=min or monitor_mode=max as well."
-    )
+    return direction
 
 
 def monitor_summary(monitor: str, direction: Mode) -> str:

@@ -78,7 +78,7 @@ def refuse_other_settings(
     `config` are the settings that `asked` was made from.
     """
     found = {name: (was, now) for name, was, now in differences(saved, asked)}
-    own = {name: pair for name, pair in found.items() if found.get(repeats(config, name)) != pair}
+    own = {name: pair for name, pair in found.items() if found.get(repeats(config, name) or "") != pair}
     if not own:
         return
     values = "; ".join(

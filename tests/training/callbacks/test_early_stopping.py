@@ -36,4 +36,5 @@ def test_early_stopping_knows_which_direction_is_better(monitor: str) -> None:
     for scores, stops in ((falling, monitor != "val/loss"), (falling[::-1], monitor == "val/loss")):
         callback = StopWhenStalled(monitor, patience=2, min_delta=0.0)
         callback.setup(L.Trainer(logger=False, barebones=True), module, "fit")
-        assert any([callback._evaluate_stopping_criteria(torch.tensor(s))[0] for s in scores]) == stops
+        decisions = [callback._evaluate_stopping_criteria(torch.tensor(score))[0] for score in scores]
+        assert (True in decisions) == stops
