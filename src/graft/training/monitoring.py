@@ -24,8 +24,8 @@ def better_direction(module: L.LightningModule, monitor: str, mode: str = "auto"
     assert isinstance(measured, Measurements), "a module keeps its validation metrics in val_measured"
     if monitor not in measured.names:
         raise UserError(
-            f"monitor={monitor} is not measured. Choose one of: {', '.join(measured.names)}; for a metric that "
-            "your own code logs, write monitor_mode=min or monitor_mode=max as well."
+            f"monitor={monitor} is not measured. Choose one of: {', '.join(measured.names)}; for a metric "
+            "that your own code logs, write monitor_mode=min or monitor_mode=max as well."
         )
     direction = measured.direction(monitor)
     if direction is None:
