@@ -1,6 +1,7 @@
 """What a run measures of its predictions."""
 
 import warnings
+from typing import Literal
 
 import lightning as L
 import torch
@@ -58,6 +59,18 @@ class Measurements(nn.Module):
         self.prefix = prefix
         self.waiting: list[tuple[Tensor, Tensor | None, Tensor]] = []
         self.has_scores = False
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which the metrics are logged, such as `val/loss`."""
+        return [f"{self.prefix}loss", *map(str, self.scores.keys())]
+
+    def direction(self, name: str) -> Literal["min", "max"] | None:
+        """Return whether lower (`min`) or higher (`max`) is better, or None where the metric does not say."""
+        if name == f"{self.prefix}loss":
+            return "min"  # A mean of losses; torchmetrics' MeanMetric does not know of what.
+        better: bool | None = self.scores[name].higher_is_better
+        return None if better is None else "max" if better else "min"
 
     def add(self, loss: Tensor, probabilities: Tensor | None, labels: Tensor) -> None:
         """Take a batch's mean loss `[]`, its probabilities `[B, num_classes]` or None, and labels `[B]`."""

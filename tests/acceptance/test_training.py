@@ -157,6 +157,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, name: str, code: int) -> None:
     settings = [*TINY, f"data.root={pictures}", "trainer.max_epochs=1000", "hydra.run.dir=run"]
+    settings += ["freeze=false", "data.num_workers=2"]
     process = subprocess.Popen(
         [sys.executable, str(PROJECT / "train.py"), *settings],
         cwd=tmp_path,
@@ -166,13 +167,17 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
         text=True,
         # A shell's background jobs, and so perhaps these tests, ignore Ctrl-C; a person's run does not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert any(line.startswith("epoch 2/") for line in process.stdout)
+    os.killpg(process.pid, signal.Signals[name])  # As schedulers and terminals do: the workers get it too.
     process.send_signal(signal.Signals[name])
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate()
     assert process.returncode == code
-    assert stderr.strip().endswith("last.ckpt")
+    (line,) = stderr.splitlines()
+    assert line.startswith("stopped; go on")
+    assert line.endswith("last.ckpt")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
 
 
@@ -181,21 +186,20 @@ def test_two_processes_train_one_run_through_a_phase_change(
 ) -> None:
     pretrained = timm.create_model("test_efficientnet").state_dict()
     torch.save(pretrained, tmp_path / "weights.pth")
-    result = command(
+    settings = [
         *TINY,
         f"model.weights={tmp_path}/weights.pth",
         f"data.root={pictures}",
         "freeze=1",
         "optimizer.weight_decay=0.5",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
-        "trainer.max_epochs=2",
+        "+callbacks.keep.folder=${paths.run}/checkpoints",
         "trainer.accelerator=cpu",
         "trainer.devices=2",
         "trainer.strategy=ddp",
-        f"hydra.run.dir={tmp_path}/run",
-        PYTHONPATH=os.pathsep.join([str(PROJECT), *sys.path]),
-    )
+    ]
+    environment = {"PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path])}
+    result = command(*settings, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/run", **environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch 2/2") == 1
     probe = torch.load(tmp_path / "run" / "checkpoints" / "epoch1.ckpt", weights_only=True)["state_dict"]
@@ -216,6 +220,15 @@ def test_two_processes_train_one_run_through_a_phase_change(
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
     assert first["epoch"] == 1 or any("backbone" in name for name in moved)
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 2
+
+    # Only the first process sees that the best checkpoint is gone; both have to save the next one together.
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").unlink()
+    last_path = f"resume={tmp_path}/run/checkpoints/last.ckpt"
+    resumed = command(
+        *settings, "trainer.max_epochs=3", last_path, f"hydra.run.dir={tmp_path}/resumed", **environment
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((tmp_path / "resumed" / "metrics.json").read_text())["best_epoch"] == 3
 
 
 def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, pictures: Path) -> None:

@@ -92,9 +92,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     settings = (*SELECT, weights, LAST_BLOCKS)
     folder = tmp_path / "run" / "checkpoints"
-    keep = ["+callbacks.keep._target_=tests.conftest.KeepCheckpoints", f"+callbacks.keep.folder={folder}"]
+    keep = ["+callbacks.keep._target_=tests.conftest.KeepCheckpoints"]
+    keep += ["+callbacks.keep.folder=${paths.run}/checkpoints"]
     train(make_config(*settings, *keep))
-    train(make_config(*settings, f"resume={folder}/epoch1.ckpt", run="resumed"))
+    train(make_config(*settings, *keep, f"resume={folder}/epoch1.ckpt", run="resumed"))
     expected, found = weights_of(tmp_path / "run"), weights_of(tmp_path / "resumed")
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 

@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from graft.errors import UserError
-from graft.models.checkpoints import AtomicCheckpointIO, read_checkpoint
+from graft.models.checkpoints import (
+    AtomicCheckpointIO,
+    lock,
+    read_checkpoint,
+    remove_abandoned_checkpoints,
+)
 
 WRITER = """
 import sys, torch
@@ -47,6 +52,35 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) ->
         AtomicCheckpointIO().save_checkpoint({"graft": lambda: None}, path)
     assert read_checkpoint(path) == {"graft": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_have_left_is_removed_and_nothing_of_a_live_one(tmp_path: Path) -> None:
+    for name in (".last.ckpt.abandoned", ".best.ckpt.abandoned", "last.ckpt", "notes.txt"):
+        (tmp_path / name).write_bytes(b"half")
+    with (tmp_path / ".last.ckpt.live").open("wb") as live:
+        lock(live)
+        remove_abandoned_checkpoints(tmp_path)
+        assert sorted(file.name for file in tmp_path.iterdir()) == [
+            ".last.ckpt.live",
+            "last.ckpt",
+            "notes.txt",
+        ]
+    remove_abandoned_checkpoints(tmp_path)
+    assert not (tmp_path / ".last.ckpt.live").exists()
+
+
+def test_a_file_that_is_being_written_is_locked(tmp_path: Path) -> None:
+    names: list[str] = []
+
+    class Watcher(dict[str, int]):
+        def __reduce__(self) -> tuple[type[dict[str, int]], tuple[()]]:
+            remove_abandoned_checkpoints(tmp_path)
+            names.extend(file.name for file in tmp_path.iterdir())
+            return dict, ()
+
+    AtomicCheckpointIO().save_checkpoint({"graft": Watcher()}, tmp_path / "last.ckpt")
+    assert [name.startswith(".last.ckpt.") for name in names] == [True]
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "text", "a word"])

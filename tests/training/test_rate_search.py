@@ -120,11 +120,11 @@ def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
 def test_a_resumed_run_keeps_the_found_rate(make_config: MakeConfig, tmp_path: Path) -> None:
     keep = [
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
+        "+callbacks.keep.folder=${paths.run}/checkpoints",
     ]
     whole = train(make_config("learning_rate=auto", *keep, run="whole"))
     first = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
-    resumed = train(make_config("learning_rate=auto", f"resume={first}", run="resumed"))
+    resumed = train(make_config("learning_rate=auto", *keep, f"resume={first}", run="resumed"))
     assert not (tmp_path / "resumed" / "learning_rate.png").exists()
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
 

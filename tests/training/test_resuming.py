@@ -1,16 +1,30 @@
 """A resumed run ends as if it had never stopped, or says why it cannot."""
 
 import csv
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
+from graft.cli.configuration import with_learning_rate
 from graft.errors import UserError
-from graft.training.resuming import find_resumption, settings_that_matter
+from graft.models.freezing import Phase
+from graft.training import schedulers
+from graft.training.resumable_settings import settings_that_matter
+from graft.training.resuming import Resumption, described, find_resumption
 from graft.training.run import train
 from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
+
+KEEP = (
+    "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+    "+callbacks.keep.folder=${paths.run}/checkpoints",
+)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +52,11 @@ def test_resuming_before_at_and_after_a_phase_change_equals_never_stopping(
     if "l2_sp" in schedule:  # It pulls towards pretrained weights only.
         torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.pth")
         settings.append(f"model.weights={tmp_path / 'weights.pth'}")
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     expected = run_checkpoint(tmp_path / "whole")
     for epoch in (1, 2, 3):
         resumed_from = tmp_path / "whole" / "checkpoints" / f"epoch{epoch}.ckpt"
-        metrics = train(make_config(*settings, f"resume={resumed_from}", run=f"from{epoch}"))
+        metrics = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run=f"from{epoch}"))
         for key in STATE:
             found = run_checkpoint(tmp_path / f"from{epoch}").get(key)
             assert_equal(found, expected.get(key), f"from{epoch} {key}")
@@ -87,34 +97,180 @@ def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "setting", ["accumulate_grad_batches=2", "gradient_clip_val=0.5", "precision=64", "max_steps=3"]
+    ("setting", "difference"),
+    [
+        ("trainer.accumulate_grad_batches=2", r"trainer\.accumulate_grad_batches=4, this run .*=8"),
+        ("data.batch_size=8", r"trainer\.accumulate_grad_batches=4, this run .*=8"),
+        (
+            "trainer.gradient_clip_val=0.5",
+            r"gradient_clip_val=null, this run has trainer\.gradient_clip_val=0\.5",
+        ),
+        ("trainer.max_steps=3", r"max_steps=-1, this run has trainer\.max_steps=3"),
+        ("+trainer.limit_train_batches=2", r"batches=null, this run has trainer\.limit_train_batches=2"),
+        ("freeze=1", r"freeze=true, this run has freeze=1"),
+        ("seed=42.0", r"seed=42, this run has seed=42\.0"),
+        ("learning_rate=auto", r"optimizer\.lr=0\.003, this run has optimizer\.lr=auto"),
+        ("+loss.of_tomorrow=0.1", r"of_tomorrow=null, this run has loss\.of_tomorrow=0\.1"),
+        ("callbacks=ema", r"callbacks\.ema=null, this run has callbacks\.ema=\{.*decay:0\.99"),
+        ("~optimizer.weight_decay", r"weight_decay=0\.01, this run has optimizer\.weight_decay=null"),
+    ],
 )
-def test_resuming_with_another_optimization_is_refused(
-    make_config: MakeConfig, tmp_path: Path, setting: str
+def test_resuming_with_any_other_setting_is_refused_unless_it_may_differ(
+    make_config: MakeConfig, tmp_path: Path, setting: str, difference: str
 ) -> None:
-    checkpoint_of(make_config, tmp_path)
-    last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
-    with pytest.raises(UserError, match=rf"this run has trainer\.{setting}"):
-        find_resumption(make_config(last, f"trainer.{setting}", run="other"))
+    last = checkpoint_of(make_config, tmp_path)
+    with pytest.raises(UserError, match=difference):
+        find_resumption(make_config(f"resume={last}", setting, run="other"), 1, "32-true")
+
+
+def test_resuming_lists_all_differences_once_with_both_values(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    last = checkpoint_of(make_config, tmp_path)
+    changed = ["optimizer.lr=0.1", "freeze=false", "seed=7", "monitor=val/loss", "head.hidden=8"]
+    with pytest.raises(UserError) as error:
+        find_resumption(make_config(f"resume={last}", *changed, run="other"), 1, "32-true")
+    before = ["optimizer.lr=0.003", "freeze=true", "seed=42", "monitor=val/accuracy", "head.hidden=null"]
+    for was, now in zip(before, changed, strict=True):
+        assert str(error.value).count(f"{was}, this run has {now}") == 1
+    assert str(error.value).count("this run has") == len(changed)  # Neither data.seed nor callbacks'.
+
+
+def test_what_does_not_change_the_result_may_differ_in_a_resumed_run(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    last = checkpoint_of(make_config, tmp_path)
+    changed = ["logger.csv=null", "report=true", "data.num_workers=1", "trainer.log_every_n_steps=3"]
+    changed += [f"features.dir={tmp_path}/elsewhere", "callbacks.progress=null", "compile=auto"]
+    changed += [f"paths.cache={tmp_path}/other", "learning_rate=0.003", "trainer.accelerator=cpu"]
+    config = make_config(f"resume={last}", *changed, run="other")
+    assert find_resumption(with_learning_rate(config), 1, "32-true")
+
+
+def test_more_processes_are_refused_unless_the_step_has_as_many_images(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    last = checkpoint_of(make_config, tmp_path)
+    with pytest.raises(UserError, match=r"processes x .*=4, this run has .*=8"):
+        find_resumption(make_config(f"resume={last}"), 2, "32-true")
+    assert find_resumption(make_config(f"resume={last}", "data.batch_size=2"), 2, "32-true")
+
+
+def test_an_automatic_precision_is_compared_by_what_it_is_on_this_machine(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    last = checkpoint_of(make_config, tmp_path)
+    with pytest.raises(UserError, match=r"precision=32-true, this run has trainer\.precision=bf16-mixed"):
+        find_resumption(make_config(f"resume={last}"), 1, "bf16-mixed")
+    assert find_resumption(make_config(f"resume={last}", "trainer.precision=32"), 1, "32-true")
+
+
+def resumption_in(phases: list[Phase], phase: int, next_epoch: int, began_at: int = 0) -> Resumption:
+    """Return a resumption of a run with these phases."""
+    return Resumption(
+        Path("last.ckpt"), phase, began_at, 0, False, next_epoch, described(phases), "digest", 0.1
+    )
+
+
+def test_a_schedule_that_differs_from_the_checkpoints_is_refused_by_name() -> None:
+    head, everything = Phase("head", ("head",), 1), Phase("everything", ("stem", "head"), 3)
+    saved = resumption_in([head, everything], phase=1, next_epoch=2, began_at=1)
+    saved.refuse_other_phases([head, everything])
+    saved.refuse_other_phases([head, replace(everything, epochs=9)])
+    with pytest.raises(UserError, match="made with the phases head, everything; this run has head"):
+        saved.refuse_other_phases([head])
+    with pytest.raises(UserError, match=r"phase 1 \(head\) whose epochs is 1; in this run it is 2"):
+        saved.refuse_other_phases([replace(head, epochs=2), everything])
+    with pytest.raises(UserError, match=r"phase 2 \(everything\) whose learns is"):
+        saved.refuse_other_phases([head, replace(everything, learns=("head",))])
+
+
+def test_a_schedule_that_ends_before_the_checkpoints_epoch_is_refused() -> None:
+    phase = Phase("head", ("head",), 4)
+    saved = resumption_in([phase], phase=0, next_epoch=3)
+    saved.refuse_other_phases([replace(phase, epochs=3)])
+    with pytest.raises(UserError, match=r"3 epochs, and its phase \(head\) .* after 2; raise trainer"):
+        saved.refuse_other_phases([replace(phase, epochs=2)])
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        partial(schedulers.cosine, warmup=0.1),
+        partial(schedulers.one_cycle, warmup=0.3),
+        partial(schedulers.step, step_size=2, gamma=0.1),
+        schedulers.bit_hyperrule,
+        schedulers.constant,
+    ],
+)
+def test_a_restored_schedule_takes_the_new_schedules_rates_in_every_group(
+    schedule: Callable[[Optimizer, int, int], LambdaLR],
+) -> None:
+    def begin(total: int, steps: int) -> tuple[Optimizer, LambdaLR]:
+        groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in (0.1, 0.003)]
+        optimizer = torch.optim.AdamW(groups)
+        scheduler = schedule(optimizer, total, 4)
+        for _ in range(steps):
+            optimizer.step()
+            scheduler.step()
+        return optimizer, scheduler
+
+    for total in (8, 16):  # As long as before: the same to the last bit; lengthened: the new schedule's.
+        old_optimizer, old_scheduler = begin(8, 8)
+        optimizer, scheduler = begin(total, 0)
+        optimizer.load_state_dict(old_optimizer.state_dict())
+        scheduler.load_state_dict(old_scheduler.state_dict())
+        schedulers.take_current_rates(scheduler)
+        expected_optimizer, expected = begin(total, 8)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == [group["lr"] for group in expected_optimizer.param_groups]
+        assert scheduler.get_last_lr() == expected.get_last_lr()
+
+
+def test_a_lengthened_run_steps_at_the_rates_of_the_new_schedule(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = ["freeze=false", "finetuning.head_lr_multiplier=10", "trainer.log_every_n_steps=1"]
+    settings += ["callbacks.lr_monitor.logging_interval=step"]
+    train(make_config(*settings, "trainer.max_epochs=2", run="short"))
+    last = f"resume={tmp_path}/short/checkpoints/last.ckpt"
+    train(make_config(*settings, "trainer.max_epochs=4", last, run="longer"))
+    train(make_config(*settings, "trainer.max_epochs=4", run="whole"))
+    longer, whole = rates_of(tmp_path / "longer"), rates_of(tmp_path / "whole")
+    assert sorted(longer) == [step for step in sorted(whole) if step >= 8]
+    assert all(longer[step] == whole[step] for step in longer)
+    assert min(map(float, longer[8])) > 0
+
+
+def rates_of(run: Path) -> dict[int, list[str]]:
+    """The logged learning rates of all parameter groups by step."""
+    with (run / "csv" / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [(int(row["step"]), [v for k, v in row.items() if "lr-" in k]) for row in csv.DictReader(file)]
+    return {step: rates for step, rates in rows if any(rates)}
 
 
 def test_more_epochs_than_before_are_allowed_with_a_warning(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint_of(make_config, tmp_path)
-    assert find_resumption(
-        make_config(f"resume={tmp_path}/run/checkpoints/last.ckpt", "trainer.max_epochs=9")
-    )
+    last = checkpoint_of(make_config, tmp_path)
+    assert find_resumption(make_config(f"resume={last}", "trainer.max_epochs=9"), 1, "32-true")
     assert "trainer.max_epochs was 2 and is 9" in caplog.text
 
 
-def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> None:
+def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> Path:
     """Write a checkpoint that knows its settings, without a run."""
-    settings = settings_that_matter(make_config())
-    position = {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False}
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    contents = {"epoch": 0, "graft": {"settings": settings, "position": position, "pictures": ""}}
-    torch.save(contents, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    description = {
+        "settings": settings_that_matter(make_config(), 1, "32-true"),
+        "finds_rate": False,
+        "max_epochs": 2,
+        "phases": described([Phase("head", ("head",), 2)]),
+        "position": {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False},
+        "pictures": "",
+    }
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save({"epoch": 0, "graft": description}, path)
+    return path
 
 
 def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
@@ -123,16 +279,12 @@ def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
     settings = ["finetuning=lp_ft", "finetuning.schedule.probe_epochs=4", "trainer.max_epochs=5"]
     settings += ["finetuning.schedule.patience=1", "optimizer=sgd", "optimizer.lr=1e-9", "scheduler=none"]
     settings += ["augmentation=none"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     assert whole["epoch"] < 5
     first = run_checkpoint(tmp_path / "whole", "epoch1")
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
     assert not first["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
     with (tmp_path / "whole" / "csv" / "metrics.csv").open() as file:
         phases = [float(row["phase"]) for row in csv.DictReader(file) if row.get("phase")]
@@ -144,14 +296,10 @@ def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
 ) -> None:
     settings = ["freeze=3", "trainer.max_epochs=5", "callbacks=early_stopping", "optimizer.lr=1e-9"]
     settings += ["callbacks.early_stopping.patience=1"]
-    keep = [
-        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/whole/checkpoints",
-    ]
-    whole = train(make_config(*settings, *keep, run="whole"))
+    whole = train(make_config(*settings, *KEEP, run="whole"))
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch2.ckpt"
     assert run_checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["phase_is_over"]
-    resumed = train(make_config(*settings, f"resume={resumed_from}", run="resumed"))
+    resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from graft.data.folder import Sample, composed
 from graft.data.groups import split_groups
+from graft.data.layout import class_of
 from graft.data.tables import read_rows
 from graft.errors import UserError
 
@@ -196,7 +197,7 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     if not set(COLUMNS) <= set(columns):
         raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
     # Another system may have written the same names decomposed.
-    rows = [{**row, "path": composed(row["path"]), "class": composed(row["class"])} for row in rows]
+    rows = [{**row, "path": composed(row["path"]), "class": class_of(row["class"])} for row in rows]
     by_path = {composed(sample.path): sample for sample in samples}
     refuse(file, "named twice", [p for p, n in Counter(row["path"] for row in rows).items() if n > 1])
     refuse(file, "not in the data folder", [row["path"] for row in rows if row["path"] not in by_path])

@@ -3,9 +3,10 @@
 import os
 import pickle
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -14,6 +15,11 @@ from graft.errors import UserError
 from graft.models.backbones import Backbone, build_head, rebuild_backbone
 from graft.models.classifier import Classifier
 from graft.preprocessing import Preprocessing
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # What Graft adds to a Lightning checkpoint lies under this key.
 DESCRIPTION = "graft"
@@ -48,14 +54,37 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
+            lock(file)
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(target)
+            if fcntl is not None:
+                Path(name).replace(target)  # While it is locked.
+        if fcntl is None:
+            Path(name).replace(target)  # Windows renames closed files only.
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     flush_folder(target.parent)
+
+
+def lock(file: IO[bytes]) -> None:
+    """Show that the writer of a temporary file is alive, until it closes the file or is killed."""
+    if fcntl is not None:
+        with suppress(OSError):  # Some network file systems have no locks.
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def remove_abandoned_checkpoints(folder: Path) -> None:
+    """Remove the temporary files that killed writers have left in `folder`, but none of a live writer."""
+    for path in sorted({*folder.glob(".*.ckpt.*"), *folder.glob(".*.pt.*")}):
+        with suppress(OSError):  # A live writer holds the lock, on Windows the open file itself.
+            if fcntl is None:
+                path.unlink()
+                continue
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def flush_folder(folder: Path) -> None:

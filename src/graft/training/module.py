@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from graft.errors import UserError
 from graft.metrics import Measurements
@@ -20,6 +20,7 @@ from graft.models.freezing import Phase, apply_phase, hold_frozen
 from graft.models.tail import Tail
 from graft.training.optimizers import parameter_groups
 from graft.training.regularisation import StartingPoint, batch_mixing
+from graft.training.schedulers import take_current_rates
 
 Batch = tuple[Tensor, Tensor]
 NEVER = 10**9  # epochs between two steps
@@ -214,6 +215,12 @@ class TransferModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Take the schedule's rates for the first step: a restored optimizer has those of the old one."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            take_current_rates(scheduler)
 
     def on_train_epoch_start(self) -> None:
         """Log the number of the phase, counted from 1."""

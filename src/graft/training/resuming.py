@@ -1,48 +1,23 @@
-"""Finds the checkpoint to go on from, and refuses to go on with other settings than it was made with."""
+"""Finds the checkpoint to go on from, and refuses to go on with another run than it was made by."""
 
 import logging
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from graft.errors import UserError
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint
+from graft.models.freezing import Phase
+from graft.training.resumable_settings import refuse_other_settings, settings_that_matter
 
 log = logging.getLogger(__name__)
 
-# A change in one of these makes another run of it. (Another device or folder does not.)
-MATTERING = (
-    "freeze",
-    "seed",
-    "monitor",
-    "model",
-    "head",
-    "loss",
-    "finetuning",
-    "optimizer",
-    "scheduler",
-    "augmentation",
-)
-# The folder may have moved, and workers change nothing.
-MATTERING_OF_TRAINER = (
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "max_steps",
-    "precision",
-)
-MATTERING_OF_FEATURES = ("cache", "views", "dtype")
-MATTERING_OF_DATA = (
-    "batch_size",
-    "balanced",
-    "cache",
-    "image_size",
-    "limit",
-    "val_fraction",
-    "test_fraction",
-)
+# Where the first process of a run tells those that it starts which checkpoint is the newest.
+NEWEST = "GRAFT_NEWEST_CHECKPOINT"
 
 
 @dataclass(frozen=True)
@@ -55,13 +30,14 @@ class Resumption:
     phase_began_at_step: int
     phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
+    phases: list[dict[str, Any]]  # the schedule it was made with; see `described`
     pictures: str  # see `ImageFolderDataModule.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that was found
 
     def refuse_other_pictures(self, digest: str) -> None:
-        """Raise a UserError where the run's pictures, classes or splits are not the checkpoint's.
+        """Raise a UserError where the run's images, classes or splits are not the checkpoint's.
 
-        A picture that was trained on could otherwise be validated or tested on.
+        An image that was trained on could otherwise be validated or tested on.
         """
         if digest != self.pictures:
             splits = self.path.parent.parent / "splits.csv"
@@ -70,11 +46,47 @@ class Resumption:
                 f"write data.splits={splits} to go on with its own."
             )
 
+    def refuse_other_phases(self, phases: Sequence[Phase]) -> None:
+        """Raise a UserError where the schedule differs from the checkpoint's, or ends before its epoch.
 
-def find_resumption(config: DictConfig) -> Resumption | None:
+        The number of epochs may differ from the checkpoint's phase on, as `trainer.max_epochs` changes it.
+        """
+        asked = described(phases)
+        if len(asked) != len(self.phases):
+            raise UserError(
+                f"resume: {self.path} was made with the phases {names(self.phases)}; this run has "
+                f"{names(asked)}. Change freeze and finetuning back to what they were."
+            )
+        for number, (was, now) in enumerate(zip(self.phases, asked, strict=True)):
+            for key in was:
+                if was[key] != now[key] and (key != "epochs" or number < self.phase):
+                    raise UserError(
+                        f"resume: {self.path} was made with a phase {number + 1} ({was['name']}) whose "
+                        f"{key} is {was[key]}; in this run it is {now[key]}."
+                    )
+        end = self.phase_began_at + phases[self.phase].epochs
+        if self.next_epoch > end:
+            raise UserError(
+                f"resume: {self.path} has finished {self.next_epoch} epochs, and its phase "
+                f"({phases[self.phase].name}) would now end after {end}; raise trainer.max_epochs."
+            )
+
+
+def described(phases: Sequence[Phase]) -> list[dict[str, Any]]:
+    """Return the phases as plain containers, for a checkpoint."""
+    return [{**asdict(phase), "learns": list(phase.learns)} for phase in phases]
+
+
+def names(phases: Sequence[dict[str, Any]]) -> str:
+    """Return the names of described phases in their order."""
+    return ", ".join(phase["name"] for phase in phases)
+
+
+def find_resumption(config: DictConfig, processes: int, precision: str) -> Resumption | None:
     """Return what `resume` names: nothing, a path, or the newest run's last checkpoint.
 
-    Raises UserError where it is not there, damaged, or was made with other settings.
+    `processes` and `precision` are the Trainer's. Raises UserError where the checkpoint is not there,
+    damaged, or was made with other settings.
     """
     if config.resume is None:
         return None
@@ -88,12 +100,14 @@ def find_resumption(config: DictConfig) -> Resumption | None:
         log.warning("%s Going on from %s instead.", error, best)
         path, checkpoint = best, read_checkpoint(best)
     description = checkpoint[DESCRIPTION]
-    saved, asked = description["settings"], settings_that_matter(config)
+    saved, asked = description["settings"], settings_that_matter(config, processes, precision)
     learning_rate = saved["optimizer"]["lr"]
-    if config.learning_rate == "auto":
+    if config.learning_rate == "auto" and description["finds_rate"]:
         asked["optimizer"]["lr"] = learning_rate  # It was found when the run began.
-    refuse_other_settings(path, saved, asked)
-    epochs = saved["max_epochs"]
+    elif config.learning_rate == "auto":
+        asked["optimizer"]["lr"] = "auto"  # A search would come too late.
+    refuse_other_settings(path, saved, asked, config)
+    epochs = description["max_epochs"]
     if epochs != config.trainer.max_epochs:
         log.warning(
             "trainer.max_epochs was %s and is %s now: from here on the run is not the one that would "
@@ -106,54 +120,30 @@ def find_resumption(config: DictConfig) -> Resumption | None:
         path,
         **description["position"],
         next_epoch=checkpoint["epoch"] + 1,
+        phases=description["phases"],
         pictures=description["pictures"],
         learning_rate=learning_rate,
     )
 
 
+def last_checkpoint(config: DictConfig) -> Path:
+    """Return where the run's own `last.ckpt` is or will be."""
+    return Path(config.paths.run) / "checkpoints" / "last.ckpt"
+
+
 def newest_checkpoint(config: DictConfig) -> Path:
-    """Return the `last.ckpt` that was written last below the folder of all runs."""
+    """Return the run's own `last.ckpt`, or the one that was written last below the folder of all runs.
+
+    Processes that another one of the run has started take what that one has found: meanwhile a run beside
+    this one may have saved a newer one.
+    """
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and NEWEST in os.environ:
+        return Path(os.environ[NEWEST])
     runs = Path(config.paths.logs) / "train" / "runs"
-    own = Path(config.paths.run) / "checkpoints" / "last.ckpt"
-    if own.is_file():
-        return own
     found = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
-    if not found:
+    own = last_checkpoint(config)
+    if not own.is_file() and not found:
         raise UserError(f"resume=last: no run in {runs} has a checkpoint; write resume=PATH.")
-    return found[-1]
-
-
-def settings_that_matter(config: DictConfig) -> dict[str, Any]:
-    """Return the settings that a resumed run has to share, as plain containers."""
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    data = {key: plain["data"].get(key) for key in MATTERING_OF_DATA}
-    # Random crops come out of kept pictures; where those are kept changes nothing.
-    data["cache"] = "none" if data["cache"] in (None, "none") else "ram or disk"
-    trainer = {key: plain["trainer"].get(key) for key in MATTERING_OF_TRAINER}
-    features = {key: plain["features"].get(key) for key in MATTERING_OF_FEATURES}
-    settings = {key: plain[key] for key in MATTERING}
-    settings |= {"data": data, "features": features, "trainer": trainer}
-    return {**settings, "max_epochs": plain["trainer"]["max_epochs"]}
-
-
-def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raise a UserError that names the first setting that differs, and both values."""
-    for key in (*MATTERING, "data", "features", "trainer"):
-        difference = first_difference(key, saved[key], asked[key])
-        if difference:
-            name, was, now = difference
-            raise UserError(
-                f"resume: {path} was made with {name}={was}, this run has {name}={now}; "
-                f"write {name}={was} to go on."
-            )
-
-
-def first_difference(name: str, saved: Any, asked: Any) -> tuple[str, Any, Any] | None:
-    """Return the dotted name of the first differing entry with both values, or None."""
-    if isinstance(saved, dict) and isinstance(asked, dict):
-        for key in sorted({*saved, *asked}):
-            found = first_difference(f"{name}.{key}", saved.get(key), asked.get(key))
-            if found:
-                return found
-        return None
-    return None if saved == asked else (name, saved, asked)
+    newest = own if own.is_file() else found[-1]
+    os.environ[NEWEST] = str(newest)
+    return newest

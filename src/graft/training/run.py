@@ -29,10 +29,13 @@ from graft.training.calibration import calibrate
 from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import KeepPredictions, Predictions, saved_validation
 from graft.training.compilation import resolve_compile
+from graft.training.interruption import exit_when_interrupted
 from graft.training.module import TransferModule
+from graft.training.monitoring import better_direction, monitor_summary
 from graft.training.phases import fit_phases
 from graft.training.regularisation import refuse_useless_pull
-from graft.training.resuming import find_resumption, settings_that_matter
+from graft.training.resumable_settings import settings_that_matter
+from graft.training.resuming import described, find_resumption, last_checkpoint
 from graft.training.summary import (
     count,
     data_summary,
@@ -54,7 +57,8 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     refuse_unknown_arguments(config)
     try:
-        return run(with_learning_rate(config))
+        with exit_when_interrupted(last_checkpoint(config)):
+            return run(with_learning_rate(config))
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):
@@ -66,8 +70,8 @@ def run(config: DictConfig) -> dict[str, float]:
     """Do what `train` says, step by step."""
     began = time.monotonic()
     keep_freed_memory()
-    resumption = find_resumption(config)
     trainer = build_trainer(config)
+    resumption = find_resumption(config, trainer.world_size, str(trainer.precision))
     checkpoints = checkpoint_callback(trainer)
     if not trainer.is_global_zero:
         logging.getLogger("graft").setLevel(logging.ERROR)  # One process speaks for all.
@@ -88,18 +92,29 @@ def run(config: DictConfig) -> dict[str, float]:
     passes = len(data.samples["train"]) * sum(p.epochs for p in phases if p.learns != (HEAD,))
     compiled = resolve_compile(config.compile, trainer.strategy.root_device.type, passes)
     module = build_module(config, data, classifier, compiled)
+    module.description |= {
+        "settings": settings_that_matter(config, trainer.world_size, str(trainer.precision)),
+        "finds_rate": config.learning_rate == "auto",
+        "max_epochs": config.trainer.max_epochs,
+        "phases": described(phases),
+        "pictures": data.digest(),
+    }
+    if resumption:
+        resumption.refuse_other_pictures(data.digest())
+        resumption.refuse_other_phases(phases)
+    direction = better_direction(module, checkpoints.monitor, checkpoints.mode)
     if trainer.is_global_zero:
         data.write_splits(Path(config.paths.run) / "splits.csv")
     log.info(data_summary(data))
     log.info(network_summary(classifier, data, phases))
     log.info(machine_summary(trainer))
+    log.info(monitor_summary(checkpoints.monitor, direction))
     show_start(trainer, data, config)
 
     if resumption:
-        resumption.refuse_other_pictures(data.digest())
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
-            checkpoints.go_on_from(resumption.path)
+            checkpoints.go_on_from(resumption.path)  # The others learn of it when the fit begins.
         module.use_learning_rate(resumption.learning_rate)
     searches_rate = config.learning_rate == "auto" and resumption is None
     fit_phases(trainer, module, data, phases, resumption, FeatureCache(**config.features), searches_rate)
@@ -183,11 +198,9 @@ def build_module(
         compiled=compiled,
     )
     assert data.preprocessing is not None
-    module.description = {
-        **describe(classifier.backbone, head_layers(config), data.class_names, data.preprocessing),
-        "settings": settings_that_matter(config),
-        "pictures": data.digest(),
-    }
+    module.description = describe(
+        classifier.backbone, head_layers(config), data.class_names, data.preprocessing
+    )
     return module
 
 

@@ -94,3 +94,15 @@ def plateau(
     if not 0 < factor < 1:
         raise UserError(f"scheduler.factor={factor}: it is above 0 and below 1.")
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+
+
+def take_current_rates(scheduler: LambdaLR) -> None:
+    """Set every group's rate to the schedule's at its step.
+
+    A restored optimizer has the rates that it was saved with; the schedule may have been lengthened since.
+    """
+    factors = [function(scheduler.last_epoch) for function in scheduler.lr_lambdas]
+    rates = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
+    for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    scheduler._last_lr = rates

@@ -16,7 +16,6 @@ from graft.errors import UserError
 from graft.extras import import_extra
 from graft.models.checkpoints import AtomicCheckpointIO
 from graft.training.callbacks.convergence import EndConvergedPhase
-from graft.training.callbacks.interruption import ExitWhenInterrupted
 from graft.training.callbacks.predictions import KeepPredictions
 from graft.training.callbacks.reproducibility import SeedEachEpoch
 from graft.training.callbacks.speed import PicturesPerSecond
@@ -65,7 +64,6 @@ def build_trainer(config: DictConfig) -> L.Trainer:
             *callbacks,
             SeedEachEpoch(config.seed),
             EndConvergedPhase(),
-            ExitWhenInterrupted(),
             KeepPredictions(),
             PicturesPerSecond(),
         ],

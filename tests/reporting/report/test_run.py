@@ -119,11 +119,11 @@ def test_a_resumed_run_says_where_its_first_epochs_are(make_config: MakeConfig, 
     keep = [
         "report=true",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
-        f"+callbacks.keep.folder={tmp_path}/run/checkpoints",
+        "+callbacks.keep.folder=${paths.run}/checkpoints",
     ]
-    train(make_config("report=true", *keep))
+    train(make_config(*keep))
     assert "Earlier epochs" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    train(make_config("report=true", f"resume={tmp_path}/run/checkpoints/epoch1.ckpt", run="resumed"))
+    train(make_config(*keep, f"resume={tmp_path}/run/checkpoints/epoch1.ckpt", run="resumed"))
     assert "Earlier epochs" in (tmp_path / "resumed" / "report.html").read_text(encoding="utf-8")
 
 

@@ -10,26 +10,29 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from graft.errors import UserError
+from graft.models.checkpoints import remove_abandoned_checkpoints
 from graft.training.callbacks.predictions import KeepPredictions
+from graft.training.monitoring import better_direction
 
 log = logging.getLogger(__name__)
 
 
-def better_direction(monitor: str) -> str:
-    """Return `min` for a loss and `max` for every other metric."""
-    return "min" if monitor.endswith("loss") else "max"
-
-
 class BestAndLast(Checkpoint):
-    """Saves `last.ckpt` after every epoch and `best.ckpt` whenever `monitor` has improved.
+    """Saves `last.ckpt` after every epoch and `best.ckpt` whenever an epoch is the best by `monitor`.
+
+    A tie is broken by the lower `val/loss`, then by the later epoch. `mode` is min, max or auto; see
+    `graft.training.monitoring.better_direction`.
 
     Lightning's ModelCheckpoint writes its last.ckpt only in epochs that improve, and forgets the
     best score when a run is resumed in another folder; here neither happens.
     """
 
-    def __init__(self, dirpath: str, monitor: str, keeps_validation: bool = False) -> None:
+    def __init__(
+        self, dirpath: str, monitor: str, mode: str = "auto", keeps_validation: bool = False
+    ) -> None:
         self.folder = Path(dirpath)
         self.monitor = monitor
+        self.mode = mode
         self.keeps_validation = keeps_validation
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
@@ -63,6 +66,15 @@ class BestAndLast(Checkpoint):
             if validation.exists():
                 shutil.copyfile(validation, self.validation_path)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remove what a killed run has left; let all processes know what only the first has seen."""
+        if stage != "fit":
+            return
+        self.mode = better_direction(pl_module, self.monitor, self.mode)
+        if trainer.is_global_zero:
+            remove_abandoned_checkpoints(self.folder)
+        self.has_lost_best = trainer.strategy.broadcast(self.has_lost_best)
+
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
         """Have the weights validated where `trainer.max_steps` ends a run within an epoch."""
         if 0 < trainer.max_steps <= trainer.global_step:
@@ -71,12 +83,13 @@ class BestAndLast(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
         del pl_module
-        if self.monitor not in trainer.callback_metrics:
-            raise UserError(
-                f"monitor={self.monitor} is not measured. Choose one of: "
-                f"{', '.join(sorted(k for k in trainer.callback_metrics if k.startswith('val/')))}."
-            )
         measured = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        # A metric that is logged without being reduced differs between processes, and saving is collective.
+        measured = trainer.strategy.broadcast(measured)
+        if self.monitor not in measured:
+            raise UserError(
+                f"monitor={self.monitor} is not measured. Choose one of: {', '.join(sorted(measured))}."
+            )
         self._refuse_divergence(measured, trainer.current_epoch + 1)
         if not self.best_metrics or self._is_better(measured):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
@@ -97,8 +110,12 @@ class BestAndLast(Checkpoint):
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
     def _is_better(self, measured: dict[str, float]) -> bool:
-        score, best = measured[self.monitor], self.best_metrics[self.monitor]
-        return score < best if better_direction(self.monitor) == "min" else score > best
+        return self._rank(measured) >= self._rank(self.best_metrics)
+
+    def _rank(self, measured: dict[str, float]) -> tuple[float, float]:
+        """Return what grows with the quality of an epoch: first the score, then the loss, negated."""
+        score = measured[self.monitor]
+        return (-score if self.mode == "min" else score, -measured["val/loss"])
 
     def _refuse_divergence(self, measured: dict[str, float], epoch: int) -> None:
         for name in ("val/loss", self.monitor):

@@ -24,7 +24,7 @@ class EndConvergedPhase(L.Callback):
         phase = getattr(pl_module, "phase", None)
         if not isinstance(phase, Phase) or phase.patience is None or trainer.sanity_checking:
             return
-        loss = float(trainer.callback_metrics["val/loss"])
+        loss = trainer.strategy.broadcast(float(trainer.callback_metrics["val/loss"]))
         self.lowest, self.waited = (loss, 0) if loss < self.lowest else (self.lowest, self.waited + 1)
         if self.waited >= phase.patience:
             trainer.should_stop = True

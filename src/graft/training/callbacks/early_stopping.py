@@ -1,31 +1,30 @@
 """Ends a phase of training when the monitored metric no longer improves."""
 
-import math
-
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from graft.training.callbacks.checkpoints import better_direction
+from graft.training.monitoring import better_direction
 
 
 class StopWhenStalled(EarlyStopping):
-    """Lightning's EarlyStopping, which knows by itself whether lower or higher is better.
+    """Lightning's EarlyStopping, anew for each phase, in the direction that the metric itself gives.
 
-    `patience` counts epochs without an improvement of more than `min_delta`.
+    `patience` counts epochs without an improvement of more than `min_delta`, from the phase's first epoch on.
+    `mode` is min, max or auto; see `graft.training.monitoring.better_direction`.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
-        super().__init__(
-            monitor,
-            min_delta=min_delta,
-            patience=patience,
-            mode=better_direction(monitor),
-            check_finite=False,
-        )
+    def __init__(self, monitor: str, patience: int, min_delta: float, mode: str = "auto") -> None:
+        super().__init__(monitor, patience=patience, check_finite=False)
+        self.asked_mode, self.smallest_change = mode, abs(min_delta)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin anew with every phase; a resumed one then gets its state from the checkpoint."""
         super().setup(trainer, pl_module, stage)
-        worst = math.inf if self.mode == "min" else -math.inf
-        self.wait_count, self.best_score = 0, torch.tensor(worst)
+        if stage != "fit":
+            return
+        self.mode = better_direction(pl_module, self.monitor, self.asked_mode)
+        is_lower_better = self.mode == "min"
+        self.min_delta = -self.smallest_change if is_lower_better else self.smallest_change
+        self.best_score = torch.tensor(torch.inf if is_lower_better else -torch.inf)
+        self.wait_count, self.stopped_epoch = 0, 0
