@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -14,6 +13,7 @@ from graft.data.images import open_rgb
 from graft.data.splits import SPLITS
 from graft.data.threads import in_threads
 from graft.errors import UserError
+from graft.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -107,12 +107,15 @@ def write_remembered(file: Path, known: dict[str, str]) -> None:
     """Write the hashes in one step; a cache folder that cannot be written only costs time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as lines:
-            lines.writelines(f"{digest}\t{mark}\n" for mark, digest in sorted(known.items()))
-        Path(name).replace(file)
+        with replacing(file) as lines:
+            lines.writelines(f"{digest}\t{mark}\n".encode() for mark, digest in sorted(known.items()))
     except OSError as error:
-        log.warning("cannot remember which pictures are whole: %s", error)
+        log.warning(
+            "%s cannot be written (%s): every run checks all images anew; make room, or choose another "
+            "folder with cache.dir=DIR.",
+            file,
+            error.strerror or error,
+        )
 
 
 def refuse_or_skip(unreadable: dict[Path, str], on_error: str) -> None:
