@@ -1,7 +1,7 @@
 """Look at stored features and decoded pictures, or remove them: python scripts/cache.py [action=clear]
 
-Features are in the folder that features.dir names; runs fill it and keep it below features.limit_gb. Decoded
-pictures (data.cache=disk) are in pictures/ below data.cache_dir; they stay until they are removed here.
+Features are in features/ and decoded images (data.cache=disk) in images/ below the folder that cache.dir
+names; runs fill it and keep it below cache.limit_gb.
 """
 
 import os
@@ -14,9 +14,8 @@ from graft.cli.script_settings import Setting, one_of, path, run_script
 
 CACHE = Path(os.environ.get("GRAFT_CACHE", "~/.cache/graft")).expanduser()
 SETTINGS = {
-    "action": Setting(one_of("list", "clear"), "list, or clear: remove what no run is filling", "list"),
-    "dir": Setting(path, "the folder of features", CACHE / "features"),
-    "pictures": Setting(path, "the folder of decoded pictures", CACHE / "pictures"),
+    "action": Setting(one_of("list", "clear"), "list, or clear: remove what no run uses", "list"),
+    "dir": Setting(path, "the folder with features/ and images/", CACHE),
 }
 
 
@@ -24,8 +23,9 @@ def main(settings: dict[str, Any]) -> int:
     """Print one line a recipe, and the sum of either kind; remove them where that is asked for."""
     from graft.cache_folders import cache_folders, remove
 
-    for kind, told in (("dir", features_of), ("pictures", pictures_of)):
-        folders = cache_folders(settings[kind])
+    for kind, told in (("features", features_of), ("images", images_of)):
+        root = settings["dir"] / kind
+        folders = cache_folders(root)
         for folder in folders:
             days = (time.time() - folder.last_used) / 86400
             kept = ""
@@ -36,7 +36,7 @@ def main(settings: dict[str, Any]) -> int:
                 f"{folder.path.name}{kept}\n"
             )
         total = sum(folder.size for folder in folders)
-        sys.stdout.write(f"{total / 1e6:9.1f} MB  in {settings[kind]}\n")
+        sys.stdout.write(f"{total / 1e6:9.1f} MB  in {root}\n")
     return 0
 
 
@@ -48,10 +48,10 @@ def features_of(recipe: dict[str, Any]) -> str:
     return f"{network}, {height}x{width} pixels, {recipe['dtype']}"
 
 
-def pictures_of(recipe: dict[str, Any]) -> str:
-    """Say which decoded pictures a folder holds."""
+def images_of(recipe: dict[str, Any]) -> str:
+    """Say which decoded images a folder holds."""
     size = "x".join(map(str, recipe["size"])) + (" pixels" if len(recipe["size"]) > 1 else " pixels a side")
-    return f"decoded pictures, {size}, {recipe['interpolation']}"
+    return f"decoded images, {size}, {recipe['interpolation']}"
 
 
 if __name__ == "__main__":

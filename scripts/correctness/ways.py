@@ -141,7 +141,7 @@ def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
     fitting = trainer(folder, epochs, plugins=[AtomicCheckpointIO()])
     phases = standard(named_stages(classifier), freeze, epochs)
     resumption = position(checkpoint(folder, resume), resume) if resume else None
-    from_pictures = FeatureCache(cache=False, views=0, dir="", dtype="float32", limit_gb=1)
+    from_pictures = FeatureCache(cache=False, views=0, dtype="float32")
     batches = cast(ImageFolderDataModule, SameBatches())
     fit_phases(fitting, module, batches, phases, resumption, from_pictures, searches_rate=False)
     return Trained(module, backbone.network, optimized(fitting), first.gap)

@@ -50,6 +50,7 @@ def make_data(tmp_path: Path) -> MakeData:
         workers: int = 0,
         preprocessing: Preprocessing = SMALL,
         augmentation: Augmentation = CROPS,
+        limit_gb: float = 1,
     ) -> ImageFolderDataModule:
         data = ImageFolderDataModule(
             str(root),
@@ -58,6 +59,7 @@ def make_data(tmp_path: Path) -> MakeData:
             augmentation=augmentation,
             cache=cache,
             cache_dir=str(tmp_path / "cache"),
+            cache_limit_gb=limit_gb,
         )
         data.use_preprocessing(preprocessing)
         return data
@@ -74,7 +76,7 @@ def training(data: ImageFolderDataModule) -> Tensor:
 
 
 def entries(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "pictures").glob("*/*.rgb"))
+    return sorted((tmp_path / "cache" / "images").glob("*/*.rgb"))
 
 
 @pytest.mark.parametrize("resize", [(36,), (40, 34)])
@@ -234,9 +236,14 @@ def test_the_memory_that_is_left_is_a_part_of_the_machines() -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(make_data: MakeData, tmp_path: Path) -> None:
     data = make_data("disk")
-    (tmp_path / "cache" / "pictures").write_text("no folder")
+    (tmp_path / "cache" / "images").write_text("no folder")
     with pytest.raises(UserError, match=r"data\.cache=disk: .* write data\.cache=none"):
         data.train_dataloader()
+
+
+def test_images_that_alone_exceed_the_limit_of_the_cache_are_refused(make_data: MakeData) -> None:
+    with pytest.raises(UserError, match=r"8 images take about .* GB, and cache\.limit_gb=1e-05; raise it"):
+        make_data("disk", limit_gb=1e-5).train_dataloader()
 
 
 def test_another_word_is_refused(make_data: MakeData) -> None:

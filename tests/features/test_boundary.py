@@ -115,7 +115,7 @@ def test_a_head_that_is_named_by_a_pattern_learns_from_features(
             "cannot be cut",
         ),
         (["finetuning.train=[stem,head]"], "learns from its first part on"),
-        ([LAST_BLOCKS, "features.limit_gb=1e-6"], r"features\.limit_gb=1e-06"),
+        ([LAST_BLOCKS, "cache.limit_gb=1e-6"], r"cache\.limit_gb=1e-06"),
         ([LAST_BLOCKS, "loss.mixup=0.2"], "mixup"),
     ],
 )

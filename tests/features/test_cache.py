@@ -1,7 +1,9 @@
 """A frozen backbone runs once, and the head learns what it would have learned from pictures."""
 
+import gc
 import logging
 import multiprocessing
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 import graft
-from graft.cache_folders import cache_folders, evict
+from graft.cache_folders import cache_folders
 from graft.errors import UserError
 from graft.features import extraction
 from graft.features.recipe import code_digest
@@ -127,27 +129,42 @@ def test_no_views_mean_no_cache(make_config: MakeConfig, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "setting", ["features.cache=maybe", "features.views=-1", "features.dtype=int8", "features.limit_gb=0"]
+    "setting",
+    [
+        "features.cache=maybe",
+        "features.views=-1",
+        "features.dtype=int8",
+        "features.cache=1",
+        "cache.limit_gb=0",
+    ],
 )
 def test_a_setting_that_is_none_of_the_choices_is_refused(make_config: MakeConfig, setting: str) -> None:
     with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
         train(make_config(setting))
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_stops_no_run_that_has_not_asked_for_it(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"features\.dir=.* cannot be used"):
-        train(make_config(f"features.dir={tmp_path}/file"))
+    settings = [f"cache.dir={tmp_path}/file/cache", "trainer.max_epochs=1"]
+    with caplog.at_level(logging.INFO):
+        metrics = train(make_config(*settings))
+    assert metrics["epoch"] == 1
+    assert f"features   are not stored: {tmp_path}/file" in caplog.text
+    assert re.search(r"checked/\w+\.tsv cannot be written .*cache\.dir=DIR", caplog.text)
+    with pytest.raises(UserError, match=r"features\.cache=true, but .*file.* cannot be used.*cache\.dir=DIR"):
+        train(make_config(*settings, "features.cache=true", run="refused"))
+    with pytest.raises(UserError, match=r"data\.cache=disk: .*file.* cannot be used.*data\.cache=none"):
+        train(make_config(*settings, "features.cache=false", "data.cache=disk", run="disk"))
 
 
 def test_half_precision_takes_half_the_room_and_nearly_the_same_head(
     make_config: MakeConfig, weights: str, tmp_path: Path
 ) -> None:
     settings = [weights, "augmentation=none"]
-    whole = train(make_config(*settings, f"features.dir={tmp_path}/whole"))
-    half = train(
-        make_config(*settings, f"features.dir={tmp_path}/half", "features.dtype=float16", run="half")
-    )
+    whole = train(make_config(*settings, f"cache.dir={tmp_path}/whole"))
+    half = train(make_config(*settings, f"cache.dir={tmp_path}/half", "features.dtype=float16", run="half"))
     sizes = [
         sum(file.stat().st_size for file in (tmp_path / name).rglob("*.rows")) for name in ("half", "whole")
     ]
@@ -201,18 +218,19 @@ def test_two_processes_that_fill_one_cache_repeat_nothing(make_config: MakeConfi
     assert count.value == 24
 
 
-def test_what_was_not_used_for_longest_goes_first(make_config: MakeConfig, tmp_path: Path) -> None:
-    root = tmp_path / "features"
-    settings = ["trainer.max_epochs=1", "augmentation=none", f"features.dir={root}"]
-    for size in (32, 40, 48):
-        train(make_config(*settings, f"data.image_size={size}", run=str(size)))
-    folders = cache_folders(root)
-    sizes = [folder.recipe["preprocessing"]["crop"][0] for folder in folders]
-    assert sizes == [48, 40, 32]
-    evict(folders[0].path, folders[0].size + folders[1].size)
+def test_runs_keep_the_cache_below_its_limit_and_the_oldest_go_first(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    root = tmp_path / "cache" / "features"
+    settings = ["trainer.max_epochs=1", "augmentation=none"]
+    train(make_config(*settings))
+    gc.collect()  # A run's marks go with its objects.
+    (first,) = cache_folders(root)
+    for size in (40, 48):
+        limit = f"cache.limit_gb={2.5 * first.size / 1e9}"
+        train(make_config(*settings, limit, f"data.image_size={size}", run=str(size)))
+        gc.collect()
     assert [f.recipe["preprocessing"]["crop"][0] for f in cache_folders(root)] == [48, 40]
-    evict(folders[1].path, 1)
-    assert [f.recipe["preprocessing"]["crop"][0] for f in cache_folders(root)] == [40]
 
 
 def test_the_test_split_is_left_alone_where_another_phase_follows(
@@ -229,13 +247,13 @@ def test_the_test_split_is_left_alone_where_another_phase_follows(
 def test_features_that_would_take_too_much_room_are_not_stored(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    small = ["features.limit_gb=1e-6", "trainer.max_epochs=1"]
+    small = ["cache.limit_gb=1e-6", "trainer.max_epochs=1"]
     with caplog.at_level(logging.INFO):
         train(make_config(*small))
     assert "features   are not stored: they would take" in caplog.text
     assert not (tmp_path / "cache" / "features").exists()
     with pytest.raises(
-        UserError, match=r"features\.cache=true, but they would take .* features\.limit_gb=1e-06"
+        UserError, match=r"features\.cache=true, but they would take .* cache\.limit_gb=1e-06"
     ):
         train(make_config(*small, "features.cache=true", run="refused"))
 

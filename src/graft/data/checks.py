@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -16,6 +15,7 @@ from graft.data.images import ValueRange, extremes, has_free_range, open_rgb, us
 from graft.data.splits import SPLITS
 from graft.data.threads import in_threads
 from graft.errors import UserError
+from graft.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -145,12 +145,16 @@ def write_remembered(file: Path, known: dict[str, str]) -> None:
     """Write the hashes in one step; a cache folder that cannot be written only costs time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as lines:
-            lines.writelines(f"{digest}\t{mark}\n" for mark, digest in sorted(known.items()))
-        Path(name).replace(file)
+        with replacing(file) as lines:
+            records = sorted(known.items())
+            lines.writelines(os.fsencode(f"{record}\t{mark}\n") for mark, record in records)
     except OSError as error:
-        log.warning("cannot remember which pictures are whole: %s", error)
+        log.warning(
+            "%s cannot be written (%s): every run checks all images anew; make room, or choose another "
+            "folder with cache.dir=DIR.",
+            file,
+            error.strerror or error,
+        )
 
 
 def refuse_or_skip(unreadable: dict[Path, str], on_error: str) -> None:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 
-from graft.cache_folders import RECIPE, lock_of
+from graft.cache_folders import Cache, Use
 from graft.data.folder import Sample
 from graft.data.images import reopen_rgb
 from graft.data.threads import in_threads
 from graft.data.transforms import DECODING_MARGIN, Augmentation, kept_size, resizing
 from graft.errors import UserError
+from graft.files import replacing
 from graft.memory import available_memory
 from graft.preprocessing import Preprocessing
 
@@ -70,30 +70,41 @@ class Shrinking:
 class PicturesOnDisk:
     """Kept pictures in a folder of files named by the hash of what they were made of.
 
-    Several processes may read and write. What is damaged is made anew. Raises UserError where the folder
-    cannot be written.
+    Several processes may read and write, and none removes the folder while this object is there. What is
+    damaged is made anew. Raises UserError where the folder cannot be written, or where the images would take
+    more room than the cache may.
     """
 
-    def __init__(self, root: Path, samples: Sequence[Sample], shrink: Shrinking, cache: Path) -> None:
+    def __init__(self, root: Path, samples: Sequence[Sample], shrink: Shrinking, cache: Cache) -> None:
         self.root, self.samples, self.shrink = root, samples, shrink
         recipe = json.dumps(shrink.recipe, sort_keys=True)
-        self.folder = cache / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+        self.folder = cache.images / hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()
+        self.use: Use
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            # Whoever comes second waits, and then finds all that the first has decoded.
-            with FileLock(lock_of(self.folder)):
-                self.folder.mkdir(exist_ok=True)
-                (self.folder / RECIPE).write_text(recipe + "\n")
-                present = {entry.name for entry in os.scandir(self.folder)}
-                found = {self._file(number).name: number for number in range(len(samples))}
-                missing = [number for name, number in found.items() if name not in present]
-                began = time.monotonic()
-                for _ in in_threads(self._make, missing, "decoding pictures once"):
-                    pass
-            seconds = time.monotonic() - began
-            log.info("pictures   %d decoded in %.1f s, kept in %s", len(missing), seconds, self.folder)
+            with cache.filling(self.folder, shrink.recipe) as self.use:
+                self._fill(cache.limit_gb)
         except OSError as error:
             raise self._refusal(error) from error
+
+    def _fill(self, limit_gb: float) -> None:
+        """Decode what is not there, as long as all images of these samples promise to fit into the limit."""
+        with os.scandir(self.folder) as entries:
+            present = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".rgb")}
+        found = {self._file(number).name: number for number in range(len(self.samples))}
+        missing = [number for name, number in found.items() if name not in present]
+        size = sum(present[name] for name in found.keys() & present.keys())
+        began, told = time.monotonic(), len(found) - len(missing)
+        for picture in in_threads(self._make, missing, "decoding pictures once"):
+            told += 1
+            size += HEADER.size + 3 * picture.width * picture.height
+            needed = size / told * len(found)
+            if (told >= ENOUGH_TO_TELL or told == len(found)) and needed > limit_gb * 1e9:
+                raise UserError(
+                    f"data.cache=disk: {len(found)} images take about {needed / 1e9:.2g} GB, and "
+                    f"cache.limit_gb={limit_gb}; raise it, or write data.cache=none."
+                )
+        seconds = time.monotonic() - began
+        log.info("pictures   %d decoded in %.1f s, kept in %s", len(missing), seconds, self.folder)
 
     def __getitem__(self, index: int) -> Image.Image:
         file = self._file(index)
@@ -118,8 +129,8 @@ class PicturesOnDisk:
 
     def _refusal(self, error: OSError) -> UserError:
         return UserError(
-            f"data.cache=disk: {self.folder} cannot be used ({error.strerror or error}); make room there, "
-            "choose another data.cache_dir, or write data.cache=none."
+            f"data.cache=disk: {error.filename or self.folder} cannot be used ({error.strerror or error}); "
+            "make room there, choose another folder with cache.dir=DIR, or write data.cache=none."
         )
 
 
@@ -177,15 +188,13 @@ def memory_file() -> BinaryIO:
 
 
 def write_picture(file: Path, picture: Image.Image) -> None:
-    """Write an RGB picture: beside its place, renamed."""
+    """Write an RGB picture. Raises OSError that names the file where that fails."""
     pixels = picture.tobytes()
     file.parent.mkdir(exist_ok=True)  # The folder may have been cleared.
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as part:
+    # Not flushed to the device: what a power cut leaves is found out by its checksum.
+    with replacing(file) as part:
         part.write(HEADER.pack(MAGIC, *picture.size, zlib.crc32(pixels)))
         part.write(pixels)
-    # Not flushed to the device: what a power cut leaves is found out by its checksum.
-    Path(name).replace(file)
 
 
 def read_picture(file: Path) -> Image.Image:

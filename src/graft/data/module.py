@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from graft.cache_folders import Cache, home_expanded
 from graft.data.checks import without_unreadable
 from graft.data.dataset import EpochSampler, EvaluationBatches, ImageDataset, Key, TrainingBatches
 from graft.data.decoded import CHOICES, KeptPictures, PicturesInMemory, PicturesOnDisk, Shrinking
@@ -72,6 +73,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         balanced: bool = False,
         cache: str = "none",
         cache_dir: str = "~/.cache/graft",
+        cache_limit_gb: float = 20,
     ) -> None:
         super().__init__()
         check_settings(val_fraction, test_fraction, image_size, batch_size, on_error, cache)
@@ -82,7 +84,8 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.augmentation = augmentation or Augmentation()
         self.balanced = balanced
         self.preprocessing: Preprocessing | None = None
-        self.cache, self.cache_dir = cache, Path(cache_dir).expanduser()
+        self.cache = cache
+        self.cache_room = Cache(home_expanded(cache_dir), cache_limit_gb)
         self.kept: dict[str, KeptPictures] = {}  # decoded pictures of the splits that loaders have read
         self.first_epoch = 0  # of a resumed run, the one it goes on with
         # What a network's frozen front makes of each split; the loaders give these instead of pictures.
@@ -92,7 +95,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         if splits is not None:
             found = read_splits(Path(splits).expanduser(), [replace(s, split=None) for s in found])
         stated = stated_range(value_range)
-        found, self.value_range = without_unreadable(self.root, found, on_error, self.cache_dir, stated)
+        found, self.value_range = without_unreadable(self.root, found, on_error, self.cache_room.dir, stated)
         if splits is None:
             fractions = {"val": val_fraction, "test": test_fraction}
             found = make_missing_splits(found, fractions, seed)
@@ -157,7 +160,7 @@ class ImageFolderDataModule(L.LightningDataModule):
             if self.cache == "ram":
                 self.kept[split] = PicturesInMemory(self.root, samples, shrink)
             else:
-                self.kept[split] = PicturesOnDisk(self.root, samples, shrink, self.cache_dir / "pictures")
+                self.kept[split] = PicturesOnDisk(self.root, samples, shrink, self.cache_room)
         return self.kept[split]
 
     def train_dataloader(self) -> Loader:

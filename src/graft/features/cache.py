@@ -9,20 +9,16 @@ under keys made of the pictures' own bytes. So another run, seed or optimizer, e
 set that has grown find what is there.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from graft.cache_folders import RECIPE, evict, lock_of
 from graft.data.module import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.boundary import Cut, find_cut, leading_parts, learns
@@ -48,27 +44,23 @@ MOST_VIEWS = 8  # ... and of each.
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The settings `features`: whether, how many views, where, in which numbers.
+    """The settings `features`: whether, how many views, in which numbers.
 
     Raises UserError for a value that is none of the choices.
     """
 
     cache: bool | str
     views: int | str
-    dir: str
     dtype: str
-    limit_gb: float
 
     def __post_init__(self) -> None:
-        if self.cache not in (True, False, "auto"):
+        if not isinstance(self.cache, bool) and self.cache != "auto":
             raise UserError(f"features.cache={self.cache}: write auto, true or false.")
         is_number = isinstance(self.views, int) and not isinstance(self.views, bool) and self.views >= 0
         if self.views != "auto" and not is_number:
             raise UserError(f"features.views={self.views}: write auto, or a number (0: no cache).")
         if self.dtype not in DTYPES:
             raise UserError(f"features.dtype={self.dtype}: write one of {', '.join(DTYPES)}.")
-        if self.limit_gb <= 0:
-            raise UserError(f"features.limit_gb={self.limit_gb}: it is above 0.")
 
     def serves(self, module: TransferModule, trainer: L.Trainer) -> bool:
         """Return whether what the module's phase lets learn could do so from stored rows, and may.
@@ -103,8 +95,8 @@ class FeatureCache:
         """Return the rows of the splits and what goes on from them; what is not stored yet is computed.
 
         Without rows and None where the network cannot be cut where learning begins, where they would take
-        more room than `limit_gb`, or where they save no time. Raises UserError where `cache=true` and one of
-        the first two holds, or where the folder cannot be used.
+        more room than the cache may, where its folder cannot be used, or where they save no time. Raises
+        UserError where `cache=true` and one of the first three holds.
         """
         assert data.preprocessing is not None
         device = trainer.strategy.root_device
@@ -124,7 +116,9 @@ class FeatureCache:
 
         views = self.views_of(data, phase, splits, learns(backbone))
         shape = activations(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1:]
-        if not self._are_worth_storing(cut, views, phase.epochs, shape.numel(), pictures):
+        if not self._are_worth_storing(
+            cut, views, phase.epochs, shape.numel(), pictures, data.cache_room.limit_gb
+        ):
             return {}, None
         if self.views == "auto" and data.augmentation.varies:
             count = views["train"].count
@@ -133,15 +127,11 @@ class FeatureCache:
             )
         made_by = recipe(backbone, cut, data.preprocessing, self.dtype, str(trainer.precision), device)
         keys = np.concatenate([view.keys for view in views.values()])
-        folder = Path(self.dir).expanduser() / recipe_digest(made_by)
+        folder = data.cache_room.features / recipe_digest(made_by)
+        failure = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECIPE).write_text(json.dumps(made_by, indent=2) + "\n")
-            store = FeatureStore(folder, shape.numel(), self.dtype)
-            evict(folder, round(self.limit_gb * 1e9))
-            # Whoever comes second waits, and then finds all that the first has computed.
-            with FileLock(lock_of(folder)):
-                store.refresh()
+            with data.cache_room.filling(folder, made_by) as use:
+                store = FeatureStore(folder, shape.numel(), self.dtype, use)
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
                 if (store.locate(keys)[:, 0] < 0).any():
                     for of_split in views.values():
@@ -153,10 +143,13 @@ class FeatureCache:
                     store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers
                 )
         except OSError as error:
-            raise UserError(
-                f"features.dir={self.dir} cannot be used ({error.strerror or error}); "
-                "choose another, or write features.cache=false."
-            ) from error
+            failure = f"{error.filename or folder} cannot be used ({error.strerror or error})"
+        if not trainer.strategy.reduce_boolean_decision(failure is None):  # All processes go the same way.
+            self._may_go_on(
+                failure or "another process cannot use the folder",
+                "make room there, choose another folder with cache.dir=DIR, or write features.cache=auto",
+            )
+            return {}, None
         rows = {split: FeatureDataset(store, of_split) for split, of_split in views.items()}
         return rows, cut.tail(module.classifier, shape)
 
@@ -169,13 +162,13 @@ class FeatureCache:
         return {split: Views(data, split, int(count) if split == "train" else 1) for split in splits}
 
     def _are_worth_storing(
-        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, pictures: Tensor
+        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, pictures: Tensor, limit_gb: float
     ) -> bool:
-        """Return whether the rows fit into `limit_gb`, and those of a cut network save time or have to be."""
+        """Return whether the rows fit into the cache, and those of a cut network save time or have to be."""
         row = width * np.dtype(self.dtype).itemsize
         size = sum(map(len, views.values())) * row / 1e9
-        if size > self.limit_gb:
-            reason = f"they would take {size:.1f} GB, and features.limit_gb={self.limit_gb}"
+        if size > limit_gb:
+            reason = f"they would take {size:.2g} GB, and cache.limit_gb={limit_gb}"
             return self._may_go_on(reason, "raise it, or write features.cache=auto")
         if cut.before is None:
             return True

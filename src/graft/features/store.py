@@ -2,13 +2,16 @@
 
 import logging
 import mmap
-import os
 import struct
-import tempfile
+import uuid
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from graft.cache_folders import Use
+from graft.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +62,12 @@ class Segment:
 class FeatureStore:
     """Rows `[width]` of one kind of number, in the segments of a folder.
 
-    A damaged segment is deleted, and its rows count as missing. Several processes may read and add.
+    A damaged segment is deleted, and its rows count as missing. Several processes may read and add. With a
+    `use`, the folder stays as long as the store does.
     """
 
-    def __init__(self, folder: Path, width: int, dtype: str) -> None:
+    def __init__(self, folder: Path, width: int, dtype: str, use: Use | None = None) -> None:
+        self.use = use
         self.folder, self.width, self.dtype = folder, width, np.dtype(dtype)
         folder.mkdir(parents=True, exist_ok=True)
         self.segments: list[Segment] = []
@@ -123,22 +128,19 @@ class FeatureStore:
         return rows
 
     def add(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        """Write a segment: beside its place, flushed, renamed."""
+        """Write a segment. Raises OSError that names it where it cannot be written."""
         contents = (
             np.ascontiguousarray(keys, KEY).tobytes(),
             np.ascontiguousarray(rows, self.dtype).tobytes(),
         )
         checksum = zlib.crc32(contents[1], zlib.crc32(contents[0]))
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(self.folder / f"{uuid.uuid4().hex}{ENDING}", flush=True) as file:
             file.write(HEADER.pack(MAGIC, len(keys), checksum))
             file.writelines(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(Path(name).with_suffix(ENDING))
 
 
 def discard(path: Path, reason: str) -> None:
     """Delete a damaged segment, and say so."""
     log.warning("%s is damaged (%s): its features are computed anew", path, reason)
-    path.unlink(missing_ok=True)
+    with suppress(OSError):  # Such as a read-only folder: the segment is passed over all the same.
+        path.unlink()

@@ -43,5 +43,8 @@ def test_each_finding_has_its_settings_and_no_other(seen: dict[str, object], set
 def test_few_pictures_are_said_to_be_few() -> None:
     wide = replace(GOOD, accuracy=Estimate(0.9, 0.7, 1.0), test_pictures=10, class_counts=(20, 30))
     first, second = advise(wide)
-    assert "10 test pictures" in first.seen
+    assert "10 test images leave the accuracy between 70.0 % and 100.0 %" in first.seen
     assert "20 training pictures" in second.seen
+    (grouped, _) = advise(replace(wide, test_groups=3))
+    assert "10 test images of 3 groups" in grouped.seen
+    assert grouped.seen.endswith("Test on more groups.")

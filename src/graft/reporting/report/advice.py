@@ -20,6 +20,7 @@ class Facts:
     majority: float  # share of the largest class among the test pictures
     test_pictures: int
     ece: float
+    test_groups: int | None = None  # where groups are kept together
     is_calibrated: bool = False
     leaking: int = 0  # groups of equal pictures in several splits
     class_counts: tuple[int, ...] = ()  # training pictures
@@ -62,8 +63,11 @@ def about_trust(facts: Facts) -> list[Advice]:
         found.append(Advice(f"{seen} {cure}", "learning_rate=auto"))
     if facts.accuracy.high - facts.accuracy.low > WIDE:
         limits = f"{percent(facts.accuracy.low)} and {percent(facts.accuracy.high)}"
-        seen = f"{facts.test_pictures} test pictures leave the accuracy between {limits}:"
-        found.append(Advice(f"{seen} smaller differences between runs mean nothing. Test on more pictures."))
+        of_groups, more = "", "images"
+        if facts.test_groups is not None:
+            of_groups, more = f" of {facts.test_groups} groups", "groups"
+        seen = f"{facts.test_pictures} test images{of_groups} leave the accuracy between {limits}:"
+        found.append(Advice(f"{seen} smaller differences between runs mean nothing. Test on more {more}."))
     if facts.ece > MISCALIBRATED and not facts.is_calibrated:
         seen = f"Probabilities are off by {percent(facts.ece)} on average (ECE)."
         found.append(Advice(f"{seen} A temperature mends most of it:", "calibrate=true"))

@@ -17,9 +17,10 @@ from graft.reporting.figures.reliability import reliability_figure
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.pictures import Shown, confident_mistakes, data_uri, least_certain, thumbnails
 from graft.reporting.report.statistics import (
+    LEAST_GROUPS,
     Estimate,
-    bootstrap_estimates,
     class_figures,
+    estimates,
     frequent_confusions,
     with_temperature,
 )
@@ -49,14 +50,16 @@ def parts_of_test(tested: Scored) -> Parts:
     """Return what the page says about the test: metrics, classes, figures and pictures."""
     names, labels = tested.class_names, tested.labels
     predicted = tested.probabilities.argmax(axis=1)
-    rows = class_figures(labels, predicted, names)
+    units = [sample.unit for sample in tested.samples]
+    rows = class_figures(labels, predicted, names, units)
     calibrated = None
     if tested.temperature is not None:
         calibrated = with_temperature(tested.probabilities, tested.temperature)
     return {
         "class_names": names,
         "tested": len(labels),
-        "estimates": bootstrap_estimates(tested.probabilities, labels, tested.seed),
+        "tested_groups": count_groups(tested.samples),
+        "estimates": estimates(tested.probabilities, labels, tested.seed, units),
         "majority": max(row.pictures for row in rows) / len(labels),
         "temperature": tested.temperature,
         "ece": calibration_error(tested.probabilities, labels),
@@ -69,6 +72,13 @@ def parts_of_test(tested: Scored) -> Parts:
         ),
         **picture_parts(tested),
     }
+
+
+def count_groups(samples: Sequence[Sample]) -> int | None:
+    """Return how many groups the images are of, those without one counted each; None where none has one."""
+    if not any(sample.unit for sample in samples):
+        return None
+    return len({("unit", sample.unit) if sample.unit else ("image", sample.path) for sample in samples})
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -114,8 +124,9 @@ def write_page(file: Path, parts: Mapping[str, Any]) -> None:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"share": as_share, "number": as_number, "interval": as_interval}
+    environment.filters["share_interval"] = as_share_interval
     template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    page = template.render(most_listed=MOST_LISTED, **parts)
+    page = template.render(most_listed=MOST_LISTED, least_groups=LEAST_GROUPS, **parts)
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
@@ -133,3 +144,11 @@ def as_interval(estimate: Estimate) -> str:
     """Return the limits of an interval, a dash where there are none."""
     limits = [as_number(limit) for limit in (estimate.low, estimate.high)]
     return limits[0] if np.isnan(estimate.low) else " to ".join(limits)
+
+
+def as_share_interval(estimate: Estimate | None) -> str:
+    """Return a share and its interval in per cent, a dash where there is none."""
+    if estimate is None:
+        return as_share(None)
+    low, high = as_share(estimate.low), as_share(estimate.high)
+    return f"{as_share(estimate.value)} ({low} to {high})"

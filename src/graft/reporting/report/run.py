@@ -128,6 +128,7 @@ def facts(run: FinishedRun, parts: Parts, history: History) -> Facts:
         majority=parts["majority"],
         test_pictures=parts["tested"],
         ece=parts["ece"],
+        test_groups=parts["tested_groups"],
         is_calibrated=parts["temperature"] is not None,
         leaking=len(parts["duplicates"].leaking),
         class_counts=tuple(run.data.class_counts("train")),

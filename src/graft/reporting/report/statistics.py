@@ -1,5 +1,6 @@
-"""What the predictions of labelled pictures amount to: metrics with intervals, figures of each class."""
+"""What the predictions of labelled images amount to: metrics with intervals, metrics of each class."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,8 @@ from functools import cached_property
 import numpy as np
 
 RESAMPLES = 1000
+Z = 1.959963984540054  # the 97.5th percentile of the normal distribution
+LEAST_GROUPS = 10  # below it the percentiles of a bootstrap are far too narrow
 NUMBERS_AT_ONCE = 100_000  # weights of resampled pictures; few enough for the processor's cache
 MOST_RANKED = 1_000_000  # pictures times classes; resampling AUROC beyond it takes minutes
 SMALLEST = float(np.finfo(np.float32).tiny)  # a 32-bit probability of 0 has no logarithm
@@ -23,12 +26,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How one class came out; what no picture determines is None."""
+    """How one class came out; what no image determines is None."""
 
     name: str
     pictures: int
-    precision: float | None  # of what was called so, the share that is
-    recall: float | None  # of the class, the share that was found
+    precision: Estimate | None  # of what was called so, the share that is
+    recall: Estimate | None  # of the class, the share that was found
     f1: float | None
 
 
@@ -110,14 +113,23 @@ class WeightedMetrics:
         return np.stack([np.bincount(numbers, row, self.classes) for row in weights])
 
 
-def bootstrap_estimates(
-    probabilities: np.ndarray, labels: np.ndarray, seed: int, resamples: int = RESAMPLES
+def estimates(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    seed: int,
+    units: Sequence[str] = (),
+    resamples: int = RESAMPLES,
 ) -> dict[str, Estimate]:
     """Return accuracy, macro F1, macro AUROC and cross-entropy with 95 % intervals.
 
-    Percentile bootstrap over the pictures (Efron & Tibshirani 1993): it says how much another choice of
-    test pictures would change a metric, not how much another training would.
+    `units[i]` names the group (a patient) of image i, empty where it stands alone; without `units` all do.
+    Accuracy is a share: see `share_estimate`. The others have a percentile bootstrap over the groups (Efron &
+    Tibshirani 1993): how much another choice of test images would change them, not another training. An
+    interval without width is none: F1 and AUROC of a model without mistakes do not vary over resamples, and
+    there is no interval with fewer than `LEAST_GROUPS` groups, as too few resamples differ.
     """
+    groups = group_numbers(units, len(labels))
+    count = int(groups.max()) + 1
     metrics = WeightedMetrics(probabilities, labels)
     functions = {
         "accuracy": metrics.accuracy,
@@ -126,25 +138,71 @@ def bootstrap_estimates(
         "loss": metrics.loss,
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in functions}
-    left_out = {"auroc"} if probabilities.size > MOST_RANKED else set()
-    for weights in resampled_weights(len(labels), seed, resamples):
+    left_out = {"accuracy"} | ({"auroc"} if probabilities.size > MOST_RANKED else set())
+    for weights in resampled_weights(count, seed, resamples) if count >= LEAST_GROUPS else ():
         for name in functions.keys() - left_out:
-            found[name].append(functions[name](weights))
+            found[name].append(functions[name](weights[:, groups]))
     every = np.ones((1, len(labels)))
+    values = {name: float(function(every)[0]) for name, function in functions.items()}
     return {
-        name: Estimate(float(function(every)[0]), *limits(found[name]))
-        for name, function in functions.items()
-    }
+        name: Estimate(value, *without_collapse(*limits(found[name]))) for name, value in values.items()
+    } | {"accuracy": share_estimate(metrics.right, groups, seed, resamples)}
 
 
-def resampled_weights(pictures: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """Yield how often each picture is drawn, `[R, pictures]`, some resamples at once."""
+def group_numbers(units: Sequence[str], images: int) -> np.ndarray:
+    """Return for each image the number of its group, from 0, in the order of the images.
+
+    An image without a unit is a group by itself.
+    """
+    numbers: dict[str, int] = {}
+    names = [f"unit {unit}" if unit else f"image {image}" for image, unit in enumerate(units)]
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names] or range(images))
+
+
+def share_estimate(
+    right: np.ndarray, groups: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """Return the share of `right` `[N]` (0 or 1) with a 95 % interval, which has a width for any outcome.
+
+    Wilson's score interval where each image is a group by itself. Images of one group say less than as many
+    independent ones: then it is a percentile bootstrap over the groups (`groups` `[N]`, numbers from 0), or
+    Wilson's interval for as many trials as groups where there are fewer than `LEAST_GROUPS` or all images are
+    right or all wrong, as resamples hardly differ then.
+    """
+    images, count = len(right), int(groups.max()) + 1
+    value = float(right.mean())
+    if count == images:
+        return Estimate(value, *wilson(value, images))
+    if count < LEAST_GROUPS or value in (0, 1):
+        return Estimate(value, *wilson(value, count))
+    sizes = np.bincount(groups).astype(np.float64)
+    hits = np.bincount(groups, weights=right)
+    found = [weights @ hits / (weights @ sizes) for weights in resampled_weights(count, seed, resamples)]
+    return Estimate(value, *limits(found))
+
+
+def wilson(share: float, trials: int) -> tuple[float, float]:
+    """Return the 95 % score interval (Wilson 1927) of a share among independent trials."""
+    spread = Z**2 / trials
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    # The limits are exact where rounding would miss them.
+    return 0.0 if share == 0 else middle - half, 1.0 if share == 1 else middle + half
+
+
+def without_collapse(low: float, high: float) -> tuple[float, float]:
+    """Return the limits, NaN where they are one number: no resample has shown how far the value may be."""
+    return (low, high) if low < high and not math.isclose(low, high) else (math.nan, math.nan)
+
+
+def resampled_weights(groups: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """Yield how often each group is drawn, `[R, groups]`, some resamples at once."""
     chance = np.random.default_rng(seed)
-    at_once = max(1, NUMBERS_AT_ONCE // pictures)
+    at_once = max(1, NUMBERS_AT_ONCE // groups)
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)
-        drawn = chance.integers(pictures, size=(rows, pictures))
-        yield np.stack([np.bincount(row, minlength=pictures) for row in drawn]).astype(np.float64)
+        drawn = chance.integers(groups, size=(rows, groups))
+        yield np.stack([np.bincount(row, minlength=groups) for row in drawn]).astype(np.float64)
 
 
 def limits(values: list[np.ndarray]) -> tuple[float, float]:
@@ -158,22 +216,32 @@ def limits(values: list[np.ndarray]) -> tuple[float, float]:
 
 
 def class_figures(
-    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], units: Sequence[str] = ()
 ) -> list[ClassFigures]:
-    """Return the figures of every class; `labels` and `predicted` `[N]` are class numbers."""
-    classes = len(class_names)
-    pictures = np.bincount(labels, minlength=classes).tolist()
-    said = np.bincount(predicted, minlength=classes).tolist()
-    hits = np.bincount(labels[labels == predicted], minlength=classes).tolist()
-    return [
-        ClassFigures(name, n, share(hit, m), share(hit, n), share(2 * hit, n + m))
-        for name, n, m, hit in zip(class_names, pictures, said, hits, strict=True)
-    ]
+    """Return the metrics of every class; `labels` and `predicted` `[N]` are class indices.
+
+    Precision and recall have intervals, as accuracy has; `units` is as in `estimates`.
+    """
+    groups = group_numbers(units, len(labels))
+    right = (labels == predicted).astype(np.float64)
+    found = []
+    for number, name in enumerate(class_names):
+        is_class, is_called = labels == number, predicted == number
+        n, m = int(is_class.sum()), int(is_called.sum())
+        f1 = 2 * float(right[is_class].sum()) / (n + m) if n + m else None
+        found.append(
+            ClassFigures(
+                name, n, share_among(right, groups, is_called), share_among(right, groups, is_class), f1
+            )
+        )
+    return found
 
 
-def share(part: int, whole: int) -> float | None:
-    """Return part / whole, None where there is nothing."""
-    return part / whole if whole else None
+def share_among(right: np.ndarray, groups: np.ndarray, chosen: np.ndarray) -> Estimate | None:
+    """Return the share of `right` among the chosen images, None where there are none."""
+    if not chosen.any():
+        return None
+    return share_estimate(right[chosen], np.unique(groups[chosen], return_inverse=True)[1])
 
 
 def frequent_confusions(
