@@ -64,6 +64,15 @@ def test_sigterm_in_the_feature_pass_exits_with_143_and_one_line(
     assert capfd.readouterr().err == "stopped; no epoch was finished, there is nothing to go on from\n"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which a shell switches off for commands in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_second_signal_changes_nothing(tmp_path: Path, number: int, code: int) -> None:
     with pytest.raises(SystemExit) as exit_, exit_when_interrupted(tmp_path / "last.ckpt"):

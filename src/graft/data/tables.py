@@ -17,6 +17,8 @@ def read_rows(file: Path, errors: str = "strict") -> tuple[list[str], list[dict[
         with file.open(newline="", encoding="utf-8-sig", errors=errors) as lines:
             reader = csv.DictReader(lines, restval="")
             rows = list(reader)
+            if any(not name.isprintable() for name in reader.fieldnames or []):
+                raise csv.Error("its first line is no text")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as a table ({error}); it is CSV text in UTF-8.") from error
     return list(reader.fieldnames or []), rows

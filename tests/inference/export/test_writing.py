@@ -93,7 +93,7 @@ def test_pictures_to_verify_on_are_those_of_the_run(tmp_path: Path, pictures: Pa
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     with pytest.raises(UserError, match="input is needed"):
         pictures_of_run(checkpoint)
-    settings = {"data": {"root": "${folder}"}, "folder": str(pictures)}
+    settings = {"data": {"root": "${folder}", "layout": "auto"}, "folder": str(pictures)}
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(settings), tmp_path / "run" / ".hydra" / "config.yaml")
     assert pictures_of_run(checkpoint) == sorted(pictures.rglob("*.jpg"))

@@ -124,13 +124,13 @@ def test_thirty_images_of_three_patients_say_as_much_as_three() -> None:
 
 def test_images_of_a_group_are_resampled_together() -> None:
     probabilities, labels = predictions(40, 3)
-    copies = [np.repeat(values, 5, axis=0) for values in (probabilities, labels)]
+    many, repeated = (np.repeat(values, 5, axis=0) for values in (probabilities, labels))
     units = [str(number // 5) for number in range(200)]
-    grouped = estimates(*copies, seed=3, units=units)
+    grouped = estimates(many, repeated, 3, units)
     single = estimates(probabilities, labels, seed=3)
     for name in ("f1", "auroc", "loss"):
         assert vars(grouped[name]) == pytest.approx(vars(single[name])), name
-    alone = estimates(*copies, seed=3)["accuracy"]
+    alone = estimates(many, repeated, 3)["accuracy"]
     assert grouped["accuracy"].high - grouped["accuracy"].low > 1.8 * (alone.high - alone.low)
 
 
