@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+TARGET = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 MOST = 2**31 - 1  # Larger whole numbers do not fit into what torch and PIL count with.
 
 
@@ -39,7 +40,7 @@ class Settings(BaseModel):
 class TargetSettings(Settings):
     """An entry from which Hydra builds a class, or calls a function."""
 
-    target: Annotated[str, Field(min_length=1), Words("the path of a class or function")] = Field(
+    target: Annotated[str, Field(pattern=TARGET), Words("the path of a class or function, such as torch.optim.AdamW")] = Field(
         alias="_target_"
     )
     partial: Annotated[bool, only(False), Words("false")] = Field(False, alias="_partial_")
@@ -48,10 +49,22 @@ class TargetSettings(Settings):
     args: list[Any] = Field([], alias="_args_")
 
 
+class OwnTargetSettings(TargetSettings):
+    """A class that is not declared, such as a person's own; its signature says what it takes."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class PartialSettings(TargetSettings):
     """An entry for a class or function that the run calls later, with arguments of its own besides."""
 
     partial: Annotated[bool, only(True), Words("true")] = Field(alias="_partial_")
+
+
+class OwnPartialSettings(PartialSettings):
+    """The same for a class or function that is not declared."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 Count = Annotated[int, Field(ge=1, le=MOST)]

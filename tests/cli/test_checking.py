@@ -23,8 +23,8 @@ class Outer(Settings):
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
     cache: bool | Literal["auto"] = "auto"
     kind: Literal["a", "b", "c"] | None = None
-    betas: Annotated[list[float], Field(min_length=2, max_length=2), Words("two numbers")] = [0.9, 0.9]
-    names: list[Text] = []
+    betas: Annotated[list[float], Field(min_length=2, max_length=2), Words("two numbers")] = Field([0.9, 0.9])
+    names: list[Text] = Field([])
     folder: PathText = "."
     loss: Inner = Inner()
 
@@ -83,12 +83,12 @@ def test_a_missing_key_is_named_with_what_it_takes() -> None:
 
 
 def test_a_misspelt_key_says_more_than_the_one_that_is_missing() -> None:
-    with pytest.raises(UserError, match="'foldre'. Did you mean 'folder'"):
+    with pytest.raises(UserError, match=r"'foldre'\. Did you mean 'folder'\?"):
         validated(Needed, {"foldre": "x"})
 
 
 def test_the_prefix_goes_before_every_key() -> None:
     with pytest.raises(UserError, match=r"^data\.size=0: "):
         validated(Outer, {"size": 0}, prefix="data.")
-    with pytest.raises(UserError, match="'data.sise'. Did you mean 'data.size'"):
+    with pytest.raises(UserError, match=r"'data\.sise'\. Did you mean 'data\.size'\?"):
         validated(Outer, {"sise": 0}, prefix="data.")

@@ -25,8 +25,12 @@ def validated(model: type[Model], values: Mapping[str, Any], prefix: str = "") -
         return model.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False)
-        # A misspelt key is unknown, and the right one missing: the misspelt one says more.
-        first = min(found, key=lambda entry: entry["type"] == "missing")
+
+        def order(entry: Any) -> tuple[bool, int]:
+            """An unknown key first: it may be a misspelt one. Then the outermost: others may refer to it."""
+            return entry["type"] != "extra_forbidden", len(declared_at(model, entry["loc"])[0])
+
+        first = min(found, key=order)
         raise UserError(message(model, first["type"], first["loc"], values, prefix)) from None
 
 
