@@ -1,0 +1,108 @@
+"""The settings of the data and of the augmentation, declared. Defaults and meanings are in the YAML files."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from graft.errors import UserError, suggestion
+from graft.settings import (
+    Count,
+    InnerShare,
+    PathText,
+    PositiveNumber,
+    Settings,
+    Share,
+    ShareBelowOne,
+    TargetSettings,
+    Text,
+    Words,
+)
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+
+
+def rising(bounds: list[float]) -> list[float]:
+    """Return the two bounds; raises ValueError where the first is not below the second."""
+    if bounds[0] >= bounds[1]:
+        raise ValueError
+    return bounds
+
+
+ValueRange = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(rising)]
+
+
+class AugmentationSettings(TargetSettings):
+    """`augmentation`: how training images are varied."""
+
+    min_scale: Annotated[float, Field(gt=0, le=1)]
+    max_aspect: Annotated[float, Field(ge=1)]
+    horizontal_flip: Share
+    vertical_flip: Share
+    colour_jitter: Share
+    trivial_augment: bool
+
+
+class CacheSettings(Settings):
+    """`cache`: the room that cached features and images take."""
+
+    limit_gb: PositiveNumber = 20.0
+
+
+class FolderSettings(TargetSettings):
+    """`data=folder`: a folder of images."""
+
+    root: PathText
+    splits: PathText | None
+    layout: Literal["auto", "classes", "splits"] = "auto"
+    val_fraction: InnerShare
+    test_fraction: InnerShare
+    stratify_by: Text | None
+    keep_together: Text | None
+    image_size: Annotated[int, Field(ge=8, le=16384)] | None
+    value_range: Literal["auto"] | Annotated[ValueRange, Words("two rising numbers such as [0,255]")] = "auto"
+    batch_size: Count
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]
+    on_error: Literal["raise", "skip"]
+    balanced: bool
+    limit: Count | None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    augmentation: AugmentationSettings
+    cache: Literal["none", "ram", "disk"]
+    cache_dir: PathText
+
+    @model_validator(mode="after")
+    def leave_images_for_training(self) -> "FolderSettings":
+        """Raise a UserError where validation and test take everything."""
+        if self.val_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"data.val_fraction={self.val_fraction} and data.test_fraction={self.test_fraction} leave "
+                "nothing to train on: their sum has to be below 1."
+            )
+        return self
+
+
+class ElpvSettings(FolderSettings):
+    """`data=elpv`: the solar cells, prepared as an image folder when it is missing."""
+
+    cut: ShareBelowOne
+
+
+def check_files(data: FolderSettings) -> None:
+    """Raise a UserError where the folder or the splits file is missing, or something else than that."""
+    root = Path(data.root).expanduser()
+    if root.is_file():
+        remedy = "unzip it and name the folder" if root.suffix.lower() in ARCHIVES else "name its folder"
+        raise UserError(f"data.root={data.root}: it is a file; {remedy}.")
+    if not root.is_dir() and not isinstance(data, ElpvSettings):
+        near = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise UserError(f"data.root={data.root}: there is no such folder.{suggestion(root.name, near)}")
+    if data.splits is not None and not Path(data.splits).expanduser().is_file():
+        raise UserError(f"data.splits={data.splits}: there is no such file.")
+
+
+DATA: dict[str, type[TargetSettings]] = {
+    "graft.data.module.ImageFolderDataModule": FolderSettings,
+    "graft.data.module.ElpvDataModule": ElpvSettings,
+}
+AUGMENTATIONS: dict[str, type[TargetSettings]] = {"graft.data.transforms.Augmentation": AugmentationSettings}
