@@ -1,10 +1,11 @@
 """Tiny real picture folders, and the command run as a person runs it."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
+from graft.cli.command import main as train_command
 from graft.data.transforms import with_image_size
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
@@ -106,20 +108,58 @@ class KeepCheckpoints(L.Callback):
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run `python train.py ...` from another folder, with caches and run folders of its own."""
-    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run the command `train.py` in this process, with a folder, caches and run folders of its own.
+
+    Starting Python, torch and Lightning anew would take 5 s of processor each time.
+    """
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        if not any(argument.startswith(folders) for argument in arguments):
-            arguments = (*arguments, "paths.logs=logs")  # Not the project's own.
+        for name, value in (command_environment(tmp_path) | environment).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        code = train_command(with_own_logs(arguments), PROJECT)
+        return subprocess.CompletedProcess(["train.py", *arguments], code, *capfd.readouterr())
+
+    return run
+
+
+def with_own_logs(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of `train.py`, with a folder for its runs that is not the project's own."""
+    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
+    if any(argument.startswith(folders) for argument in arguments):
+        return list(arguments)
+    return [*arguments, "paths.logs=logs"]
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a script of scripts/ in this process: `script("predict", "checkpoint=best.ckpt", ...)`."""
+
+    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        for key, value in (command_environment(tmp_path) | environment).items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        code = runpy.run_path(str(PROJECT / "scripts" / f"{name}.py"))["main"](list(arguments))
+        return subprocess.CompletedProcess([name, *arguments], code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Command:
+    """Run `python train.py ...` as a process of its own: for signals, encodings and what is imported."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        arguments = tuple(with_own_logs(arguments))
         return subprocess.run(
             [sys.executable, str(PROJECT / "train.py"), *arguments],
             cwd=tmp_path,
             env=command_environment(tmp_path) | environment,
             capture_output=True,
             text=True,
-            timeout=300,
         )
 
     return run

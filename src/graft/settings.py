@@ -40,9 +40,9 @@ class Settings(BaseModel):
 class TargetSettings(Settings):
     """An entry from which Hydra builds a class, or calls a function."""
 
-    target: Annotated[str, Field(pattern=TARGET), Words("the path of a class or function, such as torch.optim.AdamW")] = Field(
-        alias="_target_"
-    )
+    target: Annotated[
+        str, Field(pattern=TARGET), Words("the path of a class or function, such as torch.optim.AdamW")
+    ] = Field(alias="_target_")
     partial: Annotated[bool, only(False), Words("false")] = Field(False, alias="_partial_")
     convert: Literal["none", "partial", "object", "all"] = Field("none", alias="_convert_")
     recursive: bool = Field(True, alias="_recursive_")

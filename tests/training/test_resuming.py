@@ -12,10 +12,10 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from graft.cli.configuration import with_learning_rate
 from graft.errors import UserError
 from graft.models.freezing import Phase
 from graft.training import schedulers
+from graft.training.optimizers import with_learning_rate
 from graft.training.resumable_settings import settings_that_matter
 from graft.training.resuming import Resumption, described, find_resumption
 from graft.training.run import train

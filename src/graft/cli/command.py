@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from graft.cli.process import exit_code, one_line, restore_environment, show
 from graft.errors import UserError
@@ -66,7 +67,7 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
         overrides = enter_job(sweeps)
         environment = dict(os.environ)
         try:
-            train(config, config_dir)
+            train(config)
         except UserError as error:
             mistakes.append(error)
         except (OmegaConfBaseException, InstantiationException) as error:
@@ -77,9 +78,9 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
             show(error)
             failed.append(f"{' '.join(overrides)}: {type(error).__name__}: {one_line(error)}")
         if sweeps and mistakes:
-            error = mistakes.pop()
-            show(error)
-            failed.append(f"{' '.join(overrides)}: {one_line(error)}")
+            mistake = mistakes.pop()
+            show(mistake)
+            failed.append(f"{' '.join(overrides)}: {one_line(mistake)}")
         if sweeps:
             restore_environment(environment)
 
@@ -107,22 +108,20 @@ def enter_job(sweeps: bool) -> list[str]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict, read_write
 
-    config = HydraConfig.instance().cfg
-    assert config is not None
+    config: Any = HydraConfig.instance().cfg
     overrides = [str(override) for override in config.hydra.overrides.task]
     if sweeps:
-        with read_write(config), open_dict(config):
+        with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.run.dir = config.hydra.runtime.output_dir
         sys.argv[1:] = overrides
     return overrides
 
 
-def train(config: object, config_dir: Path) -> None:
+def train(config: Any) -> None:
     """Check the settings, and only then import what trains."""
-    from graft.cli.configuration import refuse_unknown_keys, refuse_wrong_kinds
+    from graft.cli.settings import check_settings
 
-    refuse_unknown_keys(config, config_dir)  # type: ignore[arg-type]
-    refuse_wrong_kinds(config, config_dir)  # type: ignore[arg-type]
+    check_settings(config)
     with no_collection_while_importing():
         from graft.training.run import train
-    train(config)  # type: ignore[arg-type]
+    train(config)

@@ -43,6 +43,7 @@ from graft.training.settings import (
     MonitorMode,
     OptimizerSettings,
 )
+from graft.training.trainer_options import check_trainer_options
 from graft.training.trainer_settings import TrainerSettings
 
 CHECKPOINT = "checkpoint"  # The one callback that a run cannot do without.
@@ -55,7 +56,6 @@ class PathSettings(Settings):
     data: PathText
     logs: PathText
     run: PathText
-    cache: PathText
 
 
 class RunSettings(Settings):
@@ -65,14 +65,14 @@ class RunSettings(Settings):
     learning_rate: LearningRate
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     monitor: Text
-    monitor_mode: MonitorMode = "auto"
+    monitor_mode: MonitorMode
     resume: PathText | None
     compile: Compile
     calibrate: bool
     report: bool
     head: HeadSettings
     features: FeatureSettings
-    cache: CacheSettings = CacheSettings()
+    cache: CacheSettings
     loss: LossSettings
     paths: PathSettings
     augmentation: TargetSettings
@@ -87,13 +87,14 @@ class RunSettings(Settings):
 
 
 def check_settings(config: DictConfig) -> None:
-    """Raise a UserError for the first setting that does not fit; torch is only imported for undeclared ones."""
+    """Raise a UserError for a setting that does not fit; torch is only imported for undeclared ones."""
     unresolved: dict[str, str] = {}
     values = dict(plain_entries(config, "", unresolved))
     declared = declared_settings(values)
     settings = validated(declared, values)
     for line in unresolved.values():
         raise UserError(line)
+    check_trainer_options(values["trainer"])
     refuse_conflicts(settings)
     if isinstance(settings.data, FolderSettings):
         check_files(settings.data)
@@ -105,7 +106,7 @@ def plain_entries(node: DictConfig, prefix: str, unresolved: dict[str, str]) -> 
 
     `unresolved` gets a line for each reference that leads nowhere; its value stays as it is written.
     """
-    for name in node:
+    for name in map(str, node):
         if OmegaConf.is_missing(node, name):
             continue
         key = f"{prefix}{name}"
@@ -116,9 +117,10 @@ def plain_entries(node: DictConfig, prefix: str, unresolved: dict[str, str]) -> 
             elif isinstance(value, ListConfig):
                 value = OmegaConf.to_container(value, resolve=True)
         except OmegaConfBaseException as error:
-            value = OmegaConf.to_container(node, resolve=False)[name]  # type: ignore[call-overload, index]
+            written: Any = OmegaConf.to_container(node, resolve=False)
+            value = written[name]
             unresolved[key] = f"{key}={value}: {str(error).splitlines()[0]}."
-        yield str(name), value
+        yield name, value
 
 
 def declared_settings(values: Mapping[str, Any]) -> type[RunSettings]:
@@ -197,5 +199,3 @@ def refuse_conflicts(settings: RunSettings) -> None:
         raise UserError(
             f"monitor={settings.monitor} is not measured.{hint} Choose one of: {', '.join(METRICS)}."
         )
-
-

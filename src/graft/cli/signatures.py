@@ -109,7 +109,9 @@ def named_parameters(target: Callable[..., object]) -> dict[str, inspect.Paramet
 def scalar_type(parameter: inspect.Parameter) -> Any:
     """Return the numbers, words and switches that a parameter takes, None where that is not all it takes."""
     kinds = [*members(parameter.annotation), *([type(None)] if parameter.default is None else [])]
-    if any(get_origin(kind) not in (None, Literal) or kind in (list, tuple, dict, set, Any) for kind in kinds):
+    if any(
+        get_origin(kind) not in (None, Literal) or kind in (list, tuple, dict, set, Any) for kind in kinds
+    ):
         return None
     scalars = [kind for kind in kinds if kind in SCALARS or get_origin(kind) is Literal]
     return Union[tuple(scalars)] if scalars and set(scalars) != {type(None)} else None  # noqa: UP007

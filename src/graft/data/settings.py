@@ -44,9 +44,10 @@ class AugmentationSettings(TargetSettings):
 
 
 class CacheSettings(Settings):
-    """`cache`: the room that cached features and images take."""
+    """`cache`: where features and decoded images are stored, and how much room they take."""
 
-    limit_gb: PositiveNumber = 20.0
+    dir: PathText
+    limit_gb: PositiveNumber
 
 
 class FolderSettings(TargetSettings):
@@ -54,13 +55,13 @@ class FolderSettings(TargetSettings):
 
     root: PathText
     splits: PathText | None
-    layout: Literal["auto", "classes", "splits"] = "auto"
+    layout: Literal["auto", "classes", "splits"]
     val_fraction: InnerShare
     test_fraction: InnerShare
     stratify_by: Text | None
     keep_together: Text | None
     image_size: Annotated[int, Field(ge=8, le=16384)] | None
-    value_range: Literal["auto"] | Annotated[ValueRange, Words("two rising numbers such as [0,255]")] = "auto"
+    value_range: Literal["auto"] | Annotated[ValueRange, Words("two rising numbers such as [0,255]")]
     batch_size: Count
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1024)]
     on_error: Literal["raise", "skip"]
@@ -70,6 +71,7 @@ class FolderSettings(TargetSettings):
     augmentation: AugmentationSettings
     cache: Literal["none", "ram", "disk"]
     cache_dir: PathText
+    cache_limit_gb: PositiveNumber
 
     @model_validator(mode="after")
     def leave_images_for_training(self) -> "FolderSettings":

@@ -21,7 +21,7 @@ class ModelSettings(Settings):
     source: Literal["auto", "packaged", "torchvision", "timm"]
     name: Text
     weights: Text | None
-    weights_prefix: Text | None = None
+    weights_prefix: Text | None
     options: dict[str, Any]
 
 

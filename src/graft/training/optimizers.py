@@ -1,6 +1,9 @@
 """Parameter groups: every learning tensor in exactly one, each with its learning rate and decay."""
 
+import math
 from typing import Any
+
+from omegaconf import DictConfig
 
 from graft.errors import UserError
 from graft.models.backbones.stages import stages
@@ -54,3 +57,18 @@ def named(group: dict[str, Any]) -> dict[str, Any]:
     span = held[0] if len(held) == 1 else f"{held[0]}-{held[-1]}"
     kind = "norms and biases" if group.get("weight_decay") == 0.0 else "weights"
     return {**group, "name": f"{span} {kind}"}
+
+
+def with_learning_rate(config: DictConfig) -> DictConfig:
+    """Return the settings with a number that `learning_rate` gives as `optimizer.lr`.
+
+    Raises UserError for a value that is neither null nor auto nor a number above 0.
+    """
+    rate = config.learning_rate
+    if rate is None or rate == "auto":
+        return config
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise UserError(f"learning_rate={rate}: write auto, a number above 0, or null for optimizer.lr.")
+    config = config.copy()
+    config.optimizer.lr = float(rate)
+    return config

@@ -12,7 +12,6 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from graft.cli.configuration import refuse_unknown_arguments, with_learning_rate
 from graft.data.module import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.cache import FeatureCache
@@ -32,6 +31,7 @@ from graft.training.compilation import resolve_compile
 from graft.training.interruption import exit_when_interrupted
 from graft.training.module import TransferModule
 from graft.training.monitoring import better_direction, monitor_summary
+from graft.training.optimizers import with_learning_rate
 from graft.training.phases import fit_phases
 from graft.training.regularisation import refuse_useless_pull
 from graft.training.resumable_settings import settings_that_matter
@@ -55,7 +55,6 @@ def train(config: DictConfig) -> dict[str, float]:
     The metrics are those of `metrics.json`: test, best validation, epochs, seconds, parameters.
     Raises UserError for a setting that does not fit the data, the network or the machine.
     """
-    refuse_unknown_arguments(config)
     try:
         with exit_when_interrupted(last_checkpoint(config)):
             return run(with_learning_rate(config))

@@ -129,6 +129,8 @@ class CheckpointSettings(TargetSettings):
 
     dirpath: PathText
     monitor: Text
+    mode: MonitorMode
+    keeps_validation: bool
 
 
 class RateMonitorSettings(TargetSettings):
@@ -139,16 +141,16 @@ class RateMonitorSettings(TargetSettings):
 
 
 class ProgressSettings(TargetSettings):
-    """`callbacks.progress`: the table of epochs."""
+    """`callbacks.progress`: the progress bar, and a line for every epoch."""
 
     monitor: Text
-    epochs: Count
 
 
 class EarlyStoppingSettings(TargetSettings):
     """`callbacks.early_stopping`."""
 
     monitor: Text
+    mode: MonitorMode
     patience: Count
     min_delta: NumberOrZero
 
