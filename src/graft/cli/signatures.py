@@ -11,8 +11,10 @@ from pydantic import create_model
 
 from graft.cli.checking import fields_of, nested_model, validated
 from graft.errors import UserError, suggestion
-from graft.settings import Settings, TargetSettings
+from graft.settings import OwnPartialSettings, OwnTargetSettings, Settings, TargetSettings
+from graft.training.settings import OptimizerSettings
 
+UNDECLARED = (None, OwnTargetSettings, OwnPartialSettings, OptimizerSettings)
 SCALARS = (bool, int, float, str, type(None))
 
 
@@ -37,7 +39,7 @@ def undeclared_arguments(
     fields = fields_of(declared) if declared else {}
     if isinstance(values.get("_target_"), str):
         names = [name for name in values if name not in {*fields, *fields_of(TargetSettings)}]
-        if names or declared is None or declared.model_config.get("extra") == "allow":
+        if names or declared in UNDECLARED:
             yield prefix, values, names
     for name, value in values.items():
         if isinstance(value, Mapping):
