@@ -5,6 +5,7 @@ logs/benchmark; the page is made of those that are there.
 """
 
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Measure the sections, and write the page."""
     WORK.mkdir(parents=True, exist_ok=True)
     repetitions = settings["repetitions"]
@@ -101,5 +102,10 @@ def write_page(output: Path) -> None:
     output.write_text("\n\n".join(parts) + "\n")
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

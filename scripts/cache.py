@@ -7,6 +7,7 @@ pictures (data.cache=disk) are in pictures/ below data.cache_dir; they stay unti
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Print one line a recipe, and the sum of either kind; remove them where that is asked for."""
     from graft.cache_folders import cache_folders, remove
 
@@ -54,5 +55,10 @@ def pictures_of(recipe: dict[str, Any]) -> str:
     return f"decoded pictures, {size}, {recipe['interpolation']}"
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ FOLDER/CLASS/*.jpg: all pictures. FOLDER/{train,val,test}/CLASS/*.jpg, or data.s
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from graft.cli.script_settings import Setting, one_of, path, run_script, whole_number
@@ -19,7 +20,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Print the metrics and write them where `output` says."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.evaluation import write_evaluation
@@ -29,5 +30,10 @@ def main(settings: dict[str, Any]) -> int:
     return 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ cannot be read is named, and the exit code is 3.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Write the overlays; return 3 where pictures could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.explanation import write_explanations
@@ -25,5 +26,10 @@ def main(settings: dict[str, Any]) -> int:
     return 3 if write_explanations(**settings) else 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

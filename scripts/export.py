@@ -7,6 +7,7 @@ integers, calibrated on the run's validation pictures, on which its accuracy is 
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Write, verify and time the file."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.export.quantisation import write_int8
@@ -39,5 +40,10 @@ def main(settings: dict[str, Any]) -> int:
     return 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

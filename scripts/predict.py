@@ -5,6 +5,7 @@ a row with an error, and the exit code 3.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ SETTINGS = {
 }
 
 
-def main(settings: dict[str, Any]) -> int:
+def work(settings: dict[str, Any]) -> int:
     """Write the predictions; return 3 where pictures could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.prediction_run import write_predictions
@@ -31,5 +32,10 @@ def main(settings: dict[str, Any]) -> int:
     return 3 if bad else 0
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Run the script with these arguments and return the exit code."""
+    return run_script(arguments, __doc__ or "", SETTINGS, work)
+
+
 if __name__ == "__main__":
-    sys.exit(run_script(__doc__, SETTINGS, main))
+    sys.exit(main(sys.argv[1:]))

@@ -1,87 +1,132 @@
-"""The command line: the help page, Hydra, and one line for a user's mistake instead of a traceback."""
+"""The command `train.py`: arguments, settings composed by Hydra, one job or the jobs of a sweep."""
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from graft.cli.process import exit_code, one_line, restore_environment, show
 from graft.errors import UserError
 from graft.memory import no_collection_while_importing
 
-HYDRA_ARGUMENTS = ("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve", "--info")
-DISTRIBUTED_ARGUMENTS = ("-cn", "-cp", "-cd", "--config-name", "--config-path", "--config-dir")
+SHOWS_ONLY = ("-c", "--cfg", "--info", "-sc", "--shell-completion")
 
 
-def main(project: Path) -> None:
-    """Run `train.py` with the configs of `project`, its folder, and the arguments of the process."""
-    arguments = sys.argv[1:]
+def main(arguments: Sequence[str], project: Path) -> int:
+    """Run `train.py` of the folder `project` with these arguments and return the exit code.
+
+    0 where all went well; 1 where jobs of a sweep failed, which are listed; 2 for a mistake, told in one
+    line; 130 when interrupted, 143 when terminated.
+    """
+    return exit_code(lambda: run(list(arguments), project))
+
+
+def run(arguments: list[str], project: Path) -> int:
+    """Print the help page, or compose the settings and train."""
     os.environ["GRAFT_ROOT"] = str(project)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them.
-    try:
-        if {"-h", "--help"} & set(arguments):
-            from graft.cli.help_page import help_page
+    config_dir = project / "configs"
+    if {"-h", "--help"} & set(arguments):
+        from graft.cli.help_page import help_page
 
-            sys.stdout.write(help_page(project / "configs"))
-            return
-        refuse_unknown_flags(arguments)
-        run_hydra(project / "configs")
-    except UserError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        raise SystemExit(130) from None
+        sys.stdout.write(help_page(config_dir))
+        return 0
+    from graft.cli.shortcuts import prepare
+
+    is_first = "LOCAL_RANK" not in os.environ
+    arguments, notes = prepare(arguments, project, owns_folder=is_first)
+    if is_first and not shows_only(arguments):
+        sys.stdout.writelines(f"note       {note}\n" for note in notes)
+    sys.argv[1:] = arguments
+    return run_hydra(arguments, config_dir)
 
 
-def run_hydra(config_dir: Path) -> None:
-    """Compose the settings and train, once or (`-m`) once for every combination of a sweep."""
+def run_hydra(arguments: list[str], config_dir: Path) -> int:
+    """Compose the settings and train, once or (`-m`) once for every combination of a sweep.
+
+    Every job of a sweep runs, whatever becomes of the others; those that failed are listed at the end.
+    """
     import hydra
     from hydra.errors import HydraException, InstantiationException
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+    from graft.cli.hydra_errors import explain
+    from graft.cli.run_folder import folder_maker
+
+    sweeps = bool({"-m", "--multirun"} & set(arguments))
+    new_folder = str if shows_only(arguments) else folder_maker()
+    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True)
+    mistakes: list[UserError] = []
+    failed: list[str] = []
 
     @hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")
     def job(config: DictConfig) -> None:
-        # A mistake ends the process here, before Hydra can report it in its own, longer way.
-        from graft.cli.configuration import refuse_unknown_keys, refuse_wrong_kinds
-        from graft.cli.hydra_errors import explain
-
+        # What the job raises is kept here, before Hydra can report it in its own, longer way.
+        overrides = enter_job(sweeps)
+        environment = dict(os.environ)
         try:
-            refuse_unknown_keys(config, config_dir)
-            refuse_wrong_kinds(config, config_dir)
-            with no_collection_while_importing():
-                from graft.training.run import train
-            train(config)
+            train(config, config_dir)
         except UserError as error:
-            fail(error)
+            mistakes.append(error)
         except (OmegaConfBaseException, InstantiationException) as error:
-            fail(explain(error, config_dir))
+            mistakes.append(explain(error, config_dir))
+        except Exception as error:
+            if not sweeps:
+                raise
+            show(error)
+            failed.append(f"{' '.join(overrides)}: {type(error).__name__}: {one_line(error)}")
+        if sweeps and mistakes:
+            error = mistakes.pop()
+            show(error)
+            failed.append(f"{' '.join(overrides)}: {one_line(error)}")
+        if sweeps:
+            restore_environment(environment)
 
     try:
         job()
+    except ValueError as error:
+        if "can only be used" in str(error) or "Only one of" in str(error):  # flags that exclude each other
+            raise UserError(one_line(error)) from error
+        raise
     except (HydraException, OmegaConfBaseException, OSError) as error:
-        from graft.cli.hydra_errors import explain
-
+        if isinstance(error, BrokenPipeError):
+            raise
         raise explain(error, config_dir) from error
+    if mistakes:
+        raise mistakes[0]
+    if failed:
+        sys.stderr.write(f"{len(failed)} jobs of the sweep failed:\n")
+        sys.stderr.writelines(f"  {line}\n" for line in failed)
+    return 1 if failed else 0
 
 
-def refuse_unknown_flags(arguments: list[str]) -> None:
-    """Raise a UserError for `--key=value`: settings are written without dashes."""
-    for argument in arguments:
-        flag = argument.split("=", 1)[0]
-        if not flag.startswith("-") or flag in (*HYDRA_ARGUMENTS, *DISTRIBUTED_ARGUMENTS):
-            continue
-        if flag.startswith("--hydra"):
-            continue
-        setting = argument.lstrip("-")
-        advice = f"write {setting}" if "=" in setting else f"write {setting}=VALUE"
-        raise UserError(f"settings have no dashes: {advice} instead of {argument} (--help shows all).")
+def shows_only(arguments: list[str]) -> bool:
+    """Return whether the command prints settings or completions and runs nothing."""
+    return any(argument.split("=", 1)[0] in SHOWS_ONLY for argument in arguments)
 
 
-def fail(error: UserError) -> NoReturn:
-    """Print the error's one line and exit with 2; with GRAFT_DEBUG=1 show the traceback as well."""
-    if os.environ.get("GRAFT_DEBUG") == "1":
-        import traceback
+def enter_job(sweeps: bool) -> list[str]:
+    """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict, read_write
 
-        traceback.print_exception(error)
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-    raise SystemExit(2)
+    config = HydraConfig.instance().cfg
+    assert config is not None
+    overrides = [str(override) for override in config.hydra.overrides.task]
+    if sweeps:
+        with read_write(config), open_dict(config):
+            config.hydra.run.dir = config.hydra.runtime.output_dir
+        sys.argv[1:] = overrides
+    return overrides
+
+
+def train(config: object, config_dir: Path) -> None:
+    """Check the settings, and only then import what trains."""
+    from graft.cli.configuration import refuse_unknown_keys, refuse_wrong_kinds
+
+    refuse_unknown_keys(config, config_dir)  # type: ignore[arg-type]
+    refuse_wrong_kinds(config, config_dir)  # type: ignore[arg-type]
+    with no_collection_while_importing():
+        from graft.training.run import train
+    train(config)  # type: ignore[arg-type]

@@ -1,13 +1,12 @@
 """Reads the `key=value` settings of the scripts, and ends them with one line where something is wrong."""
 
-import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graft.cli.process import exit_code
 from graft.errors import UserError, suggestion
 
 # Turns the text after `=` into a value; raises ValueError that says what is expected.
@@ -110,23 +109,17 @@ def settings_page(documentation: str, known: Mapping[str, Setting]) -> str:
 
 
 def run_script(
-    documentation: str, known: Mapping[str, Setting], work: Callable[[dict[str, Any]], int]
+    arguments: Sequence[str],
+    documentation: str,
+    known: Mapping[str, Setting],
+    work: Callable[[dict[str, Any]], int],
 ) -> int:
-    """Do the script's work with the settings of the process and return the exit code.
+    """Do the script's work with the settings that the arguments give and return the exit code."""
 
-    2 for a mistake of the user's, told in one line (GRAFT_DEBUG=1: and a traceback); 130 when interrupted.
-    """
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        sys.stdout.write(settings_page(documentation, known))
-        return 0
-    try:
+    def run() -> int:
+        if {"-h", "--help"} & set(arguments):
+            sys.stdout.write(settings_page(documentation, known))
+            return 0
         return work(read_settings(arguments, known))
-    except (UserError, OSError) as error:
-        if os.environ.get("GRAFT_DEBUG") == "1":
-            traceback.print_exception(error)
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
+
+    return exit_code(run)
