@@ -1,6 +1,9 @@
 """Tiny real picture folders, and the command run as a person runs it."""
 
+import contextlib
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -106,23 +109,65 @@ class KeepCheckpoints(L.Callback):
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Run `python train.py ...` from another folder, with caches and run folders of its own."""
-    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `train.py ...` in this process from another folder, with caches and run folders of its own."""
+    return lambda *arguments, **environment: run_in_process(
+        "train.py", with_own_logs(arguments), tmp_path, monkeypatch, environment
+    )
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `scripts/NAME.py ...` in this process from another folder: `script("predict.py", ...)`."""
+    return lambda name, *arguments, **environment: run_in_process(
+        f"scripts/{name}", arguments, tmp_path, monkeypatch, environment
+    )
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Command:
+    """Run `train.py ...` in a process of its own, for what only one can show; it takes seconds to start."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        if not any(argument.startswith(folders) for argument in arguments):
-            arguments = (*arguments, "paths.logs=logs")  # Not the project's own.
         return subprocess.run(
-            [sys.executable, str(PROJECT / "train.py"), *arguments],
+            [sys.executable, str(PROJECT / "train.py"), *with_own_logs(arguments)],
             cwd=tmp_path,
             env=command_environment(tmp_path) | environment,
             capture_output=True,
-            text=True,
-            timeout=300,
+            encoding="utf-8",
         )
 
     return run
+
+
+def with_own_logs(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep the runs of tests out of the project's own folder."""
+    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
+    is_named = any(argument.startswith(folders) for argument in arguments)
+    return arguments if is_named else (*arguments, "paths.logs=logs")
+
+
+def run_in_process(
+    file: str,
+    arguments: tuple[str, ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+) -> subprocess.CompletedProcess[str]:
+    """Call the `main` that the file calls and return what a process would have."""
+    script = str(PROJECT / file)
+    output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *arguments])
+        for name, value in (command_environment(folder) | environment).items():
+            patch.setenv(name, value)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(script, run_name="__main__")
+    texts = [stream.buffer.getvalue().decode("utf-8") for stream in (output, errors)]  # type: ignore[attr-defined]
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess([script, *arguments], end.value.code, *texts)
 
 
 def command_environment(tmp_path: Path) -> dict[str, str]:

@@ -1,41 +1,39 @@
 """`scripts/cache.py` shows what is stored, and removes it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 
 from graft.cache_folders import cache_folders, lock_of
 from graft.training.run import train
-from tests.conftest import PROJECT, MakeConfig
+from tests.conftest import Command, MakeConfig
 
 
-def cache(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROJECT / "scripts" / "cache.py"), *arguments]
-    environment = os.environ | {"GRAFT_CACHE": str(folder)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+@pytest.fixture
+def cache(script: Command) -> Command:
+    """Run `scripts/cache.py ...`."""
+    return lambda *arguments, **environment: script("cache.py", *arguments, **environment)
 
 
 def test_features_and_pictures_are_listed_and_removed_unless_they_are_being_filled(
-    make_config: MakeConfig, tmp_path: Path
+    cache: Command, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    assert "0.0 MB" in cache(tmp_path / "cache").stdout
+    assert "0.0 MB" in cache().stdout
     train(make_config("trainer.max_epochs=1", "features.views=2", "data.cache=disk"))
-    listed = cache(tmp_path / "cache").stdout
+    listed = cache().stdout
     assert "test_efficientnet" in listed
     assert "32x32 pixels, float32" in listed
     assert "decoded pictures, 37 pixels a side, bicubic" in listed
     (folder,) = cache_folders(tmp_path / "cache" / "features")
     with FileLock(lock_of(folder.path)):
-        assert "in use, kept" in cache(tmp_path / "cache", "action=clear").stdout
-    assert "removed" in cache(tmp_path / "cache", "action=clear").stdout
+        assert "in use, kept" in cache("action=clear").stdout
+    assert "removed" in cache("action=clear").stdout
     assert not folder.path.exists()
     assert not list((tmp_path / "cache" / "pictures").glob("*/*"))
 
 
-def test_a_mistake_is_one_line(tmp_path: Path) -> None:
-    found = cache(tmp_path, "action=clean")
+def test_a_mistake_is_one_line(cache: Command) -> None:
+    found = cache("action=clean")
     assert found.returncode == 2
     assert found.stderr == "error: action=clean: list or clear is expected.\n"

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,22 +10,11 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from graft import load
 from graft.inference.export.writing import export
 from graft.training.run import train
-from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint, write_pictures
-
-
-def script(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(PROJECT / "scripts" / name), *arguments],
-        cwd=cwd,
-        env=command_environment(cwd),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+from tests.conftest import Command, MakeConfig, write_checkpoint, write_pictures
 
 
 def test_run_evaluation_predictions_and_exported_file_agree(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path
+    script: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     write_pictures(pictures / "middle", 12, 130, seed=3)
     learning = (
@@ -41,7 +28,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     splits = tmp_path / "run" / "splits.csv"
     arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
-    result = script("evaluate.py", checkpoint, *arguments, cwd=tmp_path)
+    result = script("evaluate.py", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
     evaluated = json.loads((tmp_path / "m.json").read_text())
     assert f"accuracy        {metrics['test/accuracy']:.4f}" in result.stdout
@@ -49,7 +36,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     for name in names:
         assert evaluated[name] == pytest.approx(metrics[f"test/{name}"], abs=1e-6), name
 
-    result = script("predict.py", checkpoint, f"input={pictures}", cwd=tmp_path)
+    result = script("predict.py", checkpoint, f"input={pictures}")
     assert result.returncode == 0, result.stderr
     with splits.open() as lines:
         tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
@@ -85,44 +72,50 @@ def test_run_evaluation_predictions_and_exported_file_agree(
         assert found.probabilities == pytest.approx([float(one[name]) for name in classes], abs=1e-4)
 
 
-def test_split_folders_are_measured_on_test_unless_another_is_named(tmp_path: Path, checkpoint: Path) -> None:
+def test_split_folders_are_measured_on_test_unless_another_is_named(
+    script: Command, tmp_path: Path, checkpoint: Path
+) -> None:
     for split, count in (("test", 4), ("val", 3)):
         for number, name in enumerate(("dark", "light")):
             write_pictures(tmp_path / "pics" / split / name, count, 80 + 100 * number, seed=count + number)
     arguments = (f"checkpoint={checkpoint}", "data.root=pics", "output=m.json")
     for chosen, count in (([], 8), (["split=val"], 6)):
-        result = script("evaluate.py", *arguments, *chosen, cwd=tmp_path)
+        result = script("evaluate.py", *arguments, *chosen)
         assert result.returncode == 0, result.stderr
         assert json.loads((tmp_path / "m.json").read_text())["pictures"] == count
-    result = script("evaluate.py", *arguments, "split=train", cwd=tmp_path)
+    result = script("evaluate.py", *arguments, "split=train")
     assert result.returncode == 2
     assert "split=train is not there: pics has val, test" in result.stderr
 
 
-def test_a_page_is_written_where_it_is_asked_for(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+def test_a_page_is_written_where_it_is_asked_for(
+    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+) -> None:
     arguments = (f"checkpoint={checkpoint}", f"data.root={pictures}")
-    result = script("evaluate.py", *arguments, "report=page.html", cwd=tmp_path)
+    result = script("evaluate.py", *arguments, "report=page.html")
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"python scripts/evaluate.py {' '.join(arguments)}" in page
     assert "<h2>Training</h2>" not in page
     assert "Confusion matrix" in page
-    result = script("evaluate.py", *arguments, "report=page.pdf", cwd=tmp_path)
+    result = script("evaluate.py", *arguments, "report=page.pdf")
     assert result.returncode == 2
     assert "report=page.pdf: it is a .html file" in result.stderr
 
 
-def test_other_classes_are_listed(tmp_path: Path, pictures: Path) -> None:
+def test_other_classes_are_listed(script: Command, tmp_path: Path, pictures: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
-    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}", cwd=tmp_path)
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert "does not know: dark; no pictures of: bright, odd" in line
 
 
-def test_unreadable_pictures_are_listed(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+def test_unreadable_pictures_are_listed(
+    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+) -> None:
     (pictures / "dark" / "broken.jpg").write_text("no picture")
-    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}", cwd=tmp_path)
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert "1 unreadable pictures" in line

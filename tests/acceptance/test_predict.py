@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +9,13 @@ import pytest
 
 from graft import load
 from graft.training.run import train
-from tests.conftest import PROJECT, MakeConfig, command_environment, write_checkpoint
+from tests.conftest import Command, MakeConfig, write_checkpoint
 
 
-def predict(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(PROJECT / "scripts" / "predict.py"), *arguments],
-        cwd=cwd,
-        env=command_environment(cwd),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.fixture
+def predict(script: Command) -> Command:
+    """Run `scripts/predict.py ...`."""
+    return lambda *arguments, **environment: script("predict.py", *arguments, **environment)
 
 
 def read(file: Path) -> list[dict[str, str]]:
@@ -31,12 +24,12 @@ def read(file: Path) -> list[dict[str, str]]:
 
 
 def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path
+    predict: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
     (pictures / "dark" / "broken.jpg").write_text("no picture")
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5", cwd=tmp_path)
+    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5")
     assert result.returncode == 3, result.stderr
     rows = {str(Path(row["path"]).relative_to(pictures)): row for row in read(tmp_path / "predictions.csv")}
     assert list(rows) == sorted(rows)
@@ -50,13 +43,13 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
 
 
 def test_the_formats_hold_the_same_numbers_as_the_model(
-    tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     (pictures / "dark" / "broken.jpg").write_text("no picture")
     for ending in ("csv", "jsonl", "parquet"):
         output = f"output=p.{ending}"
-        result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output, cwd=tmp_path)
+        result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output)
         assert result.returncode == 3, result.stderr
     objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     columns = ["path", "label", "probability", "label_2", "probability_2", "dark", "light", "error"]
@@ -84,10 +77,12 @@ def numbers(row: dict[str, Any]) -> list[float]:
     return [float(row[name]) for name in ("probability", "probability_2", "dark", "light")]
 
 
-def test_file_pattern_and_folder_give_the_same_rows(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+def test_file_pattern_and_folder_give_the_same_rows(
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+) -> None:
     found = []
     for source in (f"{pictures}/dark", f"{pictures}/dark/*.jpg", f"{pictures}/dark/000.jpg"):
-        result = predict(f"checkpoint={checkpoint}", f"input={source}", cwd=tmp_path)
+        result = predict(f"checkpoint={checkpoint}", f"input={source}")
         assert result.returncode == 0, result.stderr
         assert "000.jpg" in result.stdout  # Few pictures are shown.
         found.append(read(tmp_path / "predictions.csv"))
@@ -98,10 +93,12 @@ def test_file_pattern_and_folder_give_the_same_rows(tmp_path: Path, pictures: Pa
     assert float(file[0]["light"]) == pytest.approx(float(folder[0]["light"]), abs=1e-6)
 
 
-def test_pictures_are_copied_to_their_labels(tmp_path: Path, pictures: Path, checkpoint: Path) -> None:
+def test_pictures_are_copied_to_their_labels(
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+) -> None:
     (pictures / "dark" / "broken.jpg").write_text("no picture")
     arguments = [f"checkpoint={checkpoint}", f"input={pictures}", "threshold=0.6", "tta=flip"]
-    assert predict(*arguments, "copy_to=sorted", cwd=tmp_path).returncode == 3
+    assert predict(*arguments, "copy_to=sorted").returncode == 3
     rows = read(tmp_path / "predictions.csv")
     assert {row["label"] for row in rows} == {"dark", "light", "unsure", ""}
     expected = {f"{row['label']}/{Path(row['path']).relative_to(pictures)}" for row in rows if row["label"]}
@@ -113,14 +110,14 @@ def test_pictures_are_copied_to_their_labels(tmp_path: Path, pictures: Path, che
         strict=True,
     ):
         assert row["label"] == found.label
-    again = predict(*arguments, "copy_to=sorted", cwd=tmp_path)
+    again = predict(*arguments, "copy_to=sorted")
     assert again.returncode == 2
     assert "not empty" in again.stderr
 
 
-def test_a_class_may_be_called_as_a_column_is(tmp_path: Path, pictures: Path) -> None:
+def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, pictures: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "odd.ckpt", ["error", "path"])
-    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", cwd=tmp_path)
+    result = predict(f"checkpoint={checkpoint}", f"input={pictures}")
     assert result.returncode == 0, result.stderr
     row = read(tmp_path / "predictions.csv")[0]
     assert float(row["class error"]) + float(row["class path"]) == pytest.approx(1)
@@ -148,24 +145,17 @@ def test_a_class_may_be_called_as_a_column_is(tmp_path: Path, pictures: Path) ->
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
+    predict: Command,
     tmp_path: Path,
     pictures: Path,
     checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
 ) -> None:
-    import runpy
-
     del pictures, checkpoint
-    monkeypatch.chdir(tmp_path)
-    script = str(PROJECT / "scripts" / "predict.py")
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(script, run_name="__main__")
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    result = predict(*arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "predictions.csv").exists()
