@@ -162,9 +162,12 @@ def run_in_process(
         patch.setattr(sys, "argv", [script, *arguments])
         for name, value in (command_environment(folder) | environment).items():
             patch.setenv(name, value)
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            with pytest.raises(SystemExit) as end:
-                runpy.run_path(script, run_name="__main__")
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            pytest.raises(SystemExit) as end,
+        ):
+            runpy.run_path(script, run_name="__main__")
     texts = [stream.buffer.getvalue().decode("utf-8") for stream in (output, errors)]  # type: ignore[attr-defined]
     assert isinstance(end.value.code, int)
     return subprocess.CompletedProcess([script, *arguments], end.value.code, *texts)

@@ -30,7 +30,7 @@ def cache_folders(root: Path) -> list[CacheFolder]:
     found = []
     for file in root.glob(f"*/{RECIPE}"):
         try:
-            recipe = json.loads(file.read_text())
+            recipe = json.loads(file.read_text(encoding="utf-8"))
             size = sum(part.stat().st_size for part in file.parent.iterdir())
             found.append(CacheFolder(file.parent, recipe, size, file.stat().st_mtime))
         except (OSError, ValueError):

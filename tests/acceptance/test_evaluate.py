@@ -30,7 +30,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
     result = script("evaluate.py", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
-    evaluated = json.loads((tmp_path / "m.json").read_text())
+    evaluated = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert f"accuracy        {metrics['test/accuracy']:.4f}" in result.stdout
     names = ("loss", "accuracy", "f1", "auroc", "ece", "ece_calibrated")
     for name in names:
@@ -38,9 +38,9 @@ def test_run_evaluation_predictions_and_exported_file_agree(
 
     result = script("predict.py", checkpoint, f"input={pictures}")
     assert result.returncode == 0, result.stderr
-    with splits.open() as lines:
+    with splits.open(encoding="utf-8") as lines:
         tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
-    with (tmp_path / "predictions.csv").open() as lines:
+    with (tmp_path / "predictions.csv").open(encoding="utf-8") as lines:
         rows = {str(Path(row["path"]).relative_to(pictures)): row for row in csv.DictReader(lines)}
     classes = ["dark", "light", "middle"]
     truth = list(tested.values())
@@ -53,7 +53,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     assert roc_auc_score(truth, own, multi_class="ovr") == pytest.approx(metrics["test/auroc"], abs=1e-6)
     assert log_loss(truth, own) == pytest.approx(metrics["test/loss"], abs=1e-5)
 
-    with (tmp_path / "run" / "predictions.csv").open() as lines:
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         of_run = {row["path"]: row for row in csv.DictReader(lines)}
     assert of_run.keys() == tested.keys()
     for path, shares in zip(tested, own, strict=True):
@@ -82,7 +82,7 @@ def test_split_folders_are_measured_on_test_unless_another_is_named(
     for chosen, count in (([], 8), (["split=val"], 6)):
         result = script("evaluate.py", *arguments, *chosen)
         assert result.returncode == 0, result.stderr
-        assert json.loads((tmp_path / "m.json").read_text())["pictures"] == count
+        assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["pictures"] == count
     result = script("evaluate.py", *arguments, "split=train")
     assert result.returncode == 2
     assert "split=train is not there: pics has val, test" in result.stderr
@@ -111,10 +111,8 @@ def test_other_classes_are_listed(script: Command, tmp_path: Path, pictures: Pat
     assert "does not know: dark; no pictures of: bright, odd" in line
 
 
-def test_unreadable_pictures_are_listed(
-    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
-) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+def test_unreadable_pictures_are_listed(script: Command, pictures: Path, checkpoint: Path) -> None:
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()

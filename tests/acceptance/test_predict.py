@@ -27,7 +27,7 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
     predict: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5")
     assert result.returncode == 3, result.stderr
@@ -36,7 +36,10 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
     assert len(rows) == 25
     assert rows["dark/broken.jpg"]["error"]
     assert rows["dark/broken.jpg"]["label"] == ""
-    splits = [line.split(",") for line in (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]]
+    splits = [
+        line.split(",")
+        for line in (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8").splitlines()[1:]
+    ]
     tested = [(path, name) for path, name, split in splits if split == "test"]
     right = sum(rows[path]["label"] == name for path, name in tested)
     assert right / len(tested) == pytest.approx(metrics["test/accuracy"])
@@ -46,12 +49,12 @@ def test_the_formats_hold_the_same_numbers_as_the_model(
     predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     for ending in ("csv", "jsonl", "parquet"):
         output = f"output=p.{ending}"
         result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output)
         assert result.returncode == 3, result.stderr
-    objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
     columns = ["path", "label", "probability", "label_2", "probability_2", "dark", "light", "error"]
     assert all(list(row) == columns for row in objects)
     text = {column: [str(row[column] or "") for row in objects] for column in ("path", "label", "error")}
@@ -96,7 +99,7 @@ def test_file_pattern_and_folder_give_the_same_rows(
 def test_pictures_are_copied_to_their_labels(
     predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     arguments = [f"checkpoint={checkpoint}", f"input={pictures}", "threshold=0.6", "tta=flip"]
     assert predict(*arguments, "copy_to=sorted").returncode == 3
     rows = read(tmp_path / "predictions.csv")

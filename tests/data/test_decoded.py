@@ -127,7 +127,7 @@ def test_another_run_decodes_nothing(
     expected = training(make_data("disk"))
     again = make_data("disk")
     for sample in again.samples["train"]:
-        (again.root / sample.path).write_text("gone")
+        (again.root / sample.path).write_text("gone", encoding="utf-8")
     before = [file.stat().st_mtime_ns for file in entries(tmp_path)]
     with caplog.at_level(logging.INFO):
         assert torch.equal(training(again), expected)
@@ -175,7 +175,7 @@ def fill(arguments: tuple[MakeData, Path]) -> None:
 
     Shrinking.__call__ = counting  # type: ignore[method-assign]
     training(make("disk"))
-    told.write_text(str(count))
+    told.write_text(str(count), encoding="utf-8")
 
 
 def test_two_processes_at_once_decode_every_picture_once(make_data: MakeData, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_two_processes_at_once_decode_every_picture_once(make_data: MakeData, tm
         job.join(60)
     assert [job.exitcode for job in jobs] == [0, 0]
     pictures = len(make_data("none").samples["train"])
-    assert sum(int(file.read_text()) for file in files) == len(entries(tmp_path)) == pictures
+    assert sum(int(file.read_text(encoding="utf-8")) for file in files) == len(entries(tmp_path)) == pictures
     assert torch.equal(training(make_data("disk")), training(make_data("ram")))
 
 
@@ -234,7 +234,7 @@ def test_the_memory_that_is_left_is_a_part_of_the_machines() -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(make_data: MakeData, tmp_path: Path) -> None:
     data = make_data("disk")
-    (tmp_path / "cache" / "pictures").write_text("no folder")
+    (tmp_path / "cache" / "pictures").write_text("no folder", encoding="utf-8")
     with pytest.raises(UserError, match=r"data\.cache=disk: .* write data\.cache=none"):
         data.train_dataloader()
 

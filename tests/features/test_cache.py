@@ -92,7 +92,7 @@ def test_views_are_augmented_and_one_is_drawn_each_epoch(
 ) -> None:
     settings = [weights, "augmentation=standard", "features.views=3"]
     train(make_config(*settings, run="a"))
-    splits = (tmp_path / "a" / "splits.csv").read_text().count(",train")
+    splits = (tmp_path / "a" / "splits.csv").read_text(encoding="utf-8").count(",train")
     assert sum(passes) == 1 + 24 + 2 * splits
     # The first view does not depend on the augmentation: it is there already.
     train(make_config(weights, "augmentation=light", "features.views=2", run="b"))
@@ -135,7 +135,7 @@ def test_a_setting_that_is_none_of_the_choices_is_refused(make_config: MakeConfi
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match=r"features\.dir=.* cannot be used"):
         train(make_config(f"features.dir={tmp_path}/file"))
 
@@ -220,7 +220,7 @@ def test_the_test_split_is_left_alone_where_another_phase_follows(
 ) -> None:
     settings = [weights, "freeze=1", "augmentation=none", "trainer.max_steps=3"]
     metrics = train(make_config(*settings))  # It ends in the first phase, and is tested from pictures.
-    rows = (tmp_path / "run" / "splits.csv").read_text().splitlines()
+    rows = (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8").splitlines()
     assert sum(passes) == 1 + 24
     assert [row.rsplit(",")[-1] for row in rows].count("test") == passes[-1]
     assert metrics["epoch"] == 1
@@ -246,6 +246,6 @@ def test_code_that_makes_features_is_part_of_the_recipe(tmp_path: Path) -> None:
     assert code_digest(tmp_path / "graft") == code_digest(code)
     for name in ("data/transforms.py", "data/images.py", "data/decoded.py", "backbones/backbone.py"):
         before = code_digest(tmp_path / "graft")
-        with (tmp_path / "graft" / name).open("a") as file:
+        with (tmp_path / "graft" / name).open("a", encoding="utf-8") as file:
             file.write("# changed\n")
         assert code_digest(tmp_path / "graft") != before

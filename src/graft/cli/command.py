@@ -109,13 +109,13 @@ def shows_only(arguments: list[str]) -> bool:
 def enter_job(sweeps: bool) -> list[str]:
     """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict, read_write
+    from omegaconf import read_write
 
     config = HydraConfig.instance().cfg
     assert config is not None
     overrides = [str(override) for override in config.hydra.overrides.task]
     if sweeps:
-        with read_write(config), open_dict(config):
+        with read_write(config.hydra), read_write(config.hydra.run):
             config.hydra.run.dir = config.hydra.runtime.output_dir
         sys.argv[1:] = overrides
     return overrides

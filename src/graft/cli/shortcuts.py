@@ -50,7 +50,7 @@ def prepare(arguments: Sequence[str], project: Path, owns_folder: bool = True) -
 
 
 def refuse_other_choices(flags: list[str]) -> None:
-    """Raise a UserError for `--cfg` with another word than it takes, for which Hydra would print its usage."""
+    """Raise a UserError for `--cfg` with another word, for which Hydra would print its usage."""
     for number, flag in enumerate(flags):
         name, _, value = flag.partition("=")
         if name in ("-c", "--cfg"):
@@ -69,10 +69,10 @@ def bare_word(word: str) -> str:
 def with_folder(settings: list[str], config_dir: Path) -> tuple[list[str], str]:
     """Return the settings with `data=folder` where a folder of images is given, and a note."""
     data, root = value_of(settings, "data"), value_of(settings, "data.root")
-    if data is not None and root is None and data not in group_choices(config_dir)["data"]:
-        if any(mark in data for mark in "/~.") or Path(data).exists():
-            others = [setting for setting in settings if not setting.startswith("data=")]
-            return [*others, "data=folder", f"data.root={data}"], f"data=folder data.root={data}"
+    is_choice = data is None or data in group_choices(config_dir)["data"]
+    if data and root is None and not is_choice and (set(data) & set("/~.") or Path(data).exists()):
+        others = [setting for setting in settings if not setting.startswith("data=")]
+        return [*others, "data=folder", f"data.root={data}"], f"data=folder data.root={data}"
     recipe = config_dir / "experiment" / f"{value_of(settings, 'experiment')}.yaml"
     says_data = recipe.is_file() and "override /data:" in recipe.read_text(encoding="utf-8")
     if data is not None or root is None or "${" in root or says_data:
@@ -103,7 +103,7 @@ def with_network(settings: list[str], config_dir: Path) -> tuple[list[str], str]
 
 
 def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str], str]:
-    """Return the settings of the run that `resume` names, what is given besides in their place, and a note."""
+    """Return the settings of the run that `resume` names under those that are given, and a note."""
     resume = value_of(settings, "resume")
     if resume is None or resume == "null":
         return settings, ""
@@ -123,7 +123,7 @@ def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str],
 
 
 def newest_run(settings: list[str], project: Path) -> Path | None:
-    """Return the folder that is named where it holds a run, else that of the newest run, as `last` means it."""
+    """Return the run that `last` means: in the folder that is named where it holds one, else the newest."""
     named = value_of(settings, "hydra.run.dir")
     if named and (Path(named).expanduser() / "checkpoints" / "last.ckpt").is_file():
         return Path(named).expanduser()

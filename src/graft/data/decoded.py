@@ -81,7 +81,7 @@ class PicturesOnDisk:
             # Whoever comes second waits, and then finds all that the first has decoded.
             with FileLock(lock_of(self.folder)):
                 self.folder.mkdir(exist_ok=True)
-                (self.folder / RECIPE).write_text(recipe + "\n")
+                (self.folder / RECIPE).write_text(recipe + "\n", encoding="utf-8")
                 present = {entry.name for entry in os.scandir(self.folder)}
                 found = {self._file(number).name: number for number in range(len(samples))}
                 missing = [number for name, number in found.items() if name not in present]

@@ -136,7 +136,7 @@ class FeatureCache:
         folder = Path(self.dir).expanduser() / recipe_digest(made_by)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECIPE).write_text(json.dumps(made_by, indent=2) + "\n")
+            (folder / RECIPE).write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
             store = FeatureStore(folder, shape.numel(), self.dtype)
             evict(folder, round(self.limit_gb * 1e9))
             # Whoever comes second waits, and then finds all that the first has computed.

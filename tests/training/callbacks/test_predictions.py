@@ -30,7 +30,7 @@ def test_what_is_kept_gives_the_metrics_of_the_run(
 
     monkeypatch.setattr(L.Trainer, "test", test)
     train(make_config("trainer.max_epochs=1", "data.batch_size=2"))
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     predictions = kept[0].predictions
     assert predictions is not None
     right = predictions.probabilities.argmax(dim=1) == predictions.labels
