@@ -168,7 +168,7 @@ def run_in_process(
             pytest.raises(SystemExit) as end,
         ):
             runpy.run_path(script, run_name="__main__")
-    texts = [stream.buffer.getvalue().decode("utf-8") for stream in (output, errors)]  # type: ignore[attr-defined]
+    texts = [stream.buffer.getvalue().decode("utf-8") for stream in (output, errors)]
     assert isinstance(end.value.code, int)
     return subprocess.CompletedProcess([script, *arguments], end.value.code, *texts)
 

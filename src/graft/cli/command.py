@@ -77,9 +77,9 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
             show(error)
             failed.append(f"{' '.join(overrides)}: {type(error).__name__}: {one_line(error)}")
         if sweeps and mistakes:
-            error = mistakes.pop()
-            show(error)
-            failed.append(f"{' '.join(overrides)}: {one_line(error)}")
+            mistake = mistakes.pop()
+            show(mistake)
+            failed.append(f"{' '.join(overrides)}: {one_line(mistake)}")
         if sweeps:
             restore_environment(environment)
 
@@ -109,14 +109,13 @@ def shows_only(arguments: list[str]) -> bool:
 def enter_job(sweeps: bool) -> list[str]:
     """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import read_write
+    from omegaconf import DictConfig, read_write
 
-    config = HydraConfig.instance().cfg
-    assert config is not None
-    overrides = [str(override) for override in config.hydra.overrides.task]
+    hydra: DictConfig = HydraConfig.get()  # type: ignore[assignment]  # Hydra declares what it is made from.
+    overrides = [str(override) for override in hydra.overrides.task]
     if sweeps:
-        with read_write(config.hydra), read_write(config.hydra.run):
-            config.hydra.run.dir = config.hydra.runtime.output_dir
+        with read_write(hydra), read_write(hydra.run):
+            hydra.run.dir = hydra.runtime.output_dir
         sys.argv[1:] = overrides
     return overrides
 
