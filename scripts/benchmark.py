@@ -85,7 +85,9 @@ def work(settings: dict[str, Any]) -> int:
             found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
         peers = settings["peers"] if name in ("frozen", "accuracy") else None
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
-        (WORK / f"{name}.md").write_text(f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}\n")
+        (WORK / f"{name}.md").write_text(
+            f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}\n", encoding="utf-8"
+        )
         write_page(settings["output"])
         sys.stdout.write(f"{found}\n")
     return 0
@@ -93,13 +95,15 @@ def work(settings: dict[str, Any]) -> int:
 
 def write_page(output: Path) -> None:
     """Put the sections that were measured together, below what the page says by hand."""
-    introduction = output.read_text().split("\n## ")[0].rstrip() if output.is_file() else "# Benchmarks"
+    introduction = (
+        output.read_text(encoding="utf-8").split("\n## ")[0].rstrip() if output.is_file() else "# Benchmarks"
+    )
     parts = [introduction]
     for name, title in SECTIONS.items():
         file = WORK / f"{name}.md"
         if file.is_file():
-            parts.append(f"## {title}\n\n{file.read_text().rstrip()}")
-    output.write_text("\n\n".join(parts) + "\n")
+            parts.append(f"## {title}\n\n{file.read_text(encoding='utf-8').rstrip()}")
+    output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:

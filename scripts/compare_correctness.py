@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(1)  # Two threads that share a core with something else wait for each other.
     report = compare()
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(report)
+    output.write_text(report, encoding="utf-8")
     sys.stdout.write(f"{report}\nwritten to {output}\n")
 
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from graft.cli.script_settings import Setting, one_of, path, run_script, whole_number
+from graft.cli.script_settings import Setting, checkpoint, one_of, path, run_script, whole_number
 
 SETTINGS = {
-    "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
+    "checkpoint": Setting(checkpoint, "a checkpoint, or a file that export.py wrote", is_needed=True),
     "data.root": Setting(path, "the folder of labelled pictures", is_needed=True),
     "data.layout": Setting(
         one_of("auto", "classes", "splits"), "what the top folders are; auto: by their names", "auto"
@@ -36,7 +36,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "data.root"))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.cli.script_settings import Setting, path, run_script
+from graft.cli.script_settings import Setting, checkpoint, path, run_script
 
 SETTINGS = {
-    "checkpoint": Setting(path, "a checkpoint of a convolutional network", is_needed=True),
+    "checkpoint": Setting(checkpoint, "a checkpoint of a convolutional network", is_needed=True),
     "input": Setting(str, "a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file", is_needed=True),
     "output": Setting(path, "the folder to write to", Path("explanations")),
 }
@@ -28,7 +28,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.cli.script_settings import Setting, boolean, one_of, path, run_script
+from graft.cli.script_settings import Setting, boolean, checkpoint, one_of, path, run_script
 from graft.errors import UserError
 
 FORMATS = ("onnx", "torch_export", "openvino", "onnx_int8")
 SETTINGS = {
-    "checkpoint": Setting(path, "the checkpoint", is_needed=True),
+    "checkpoint": Setting(checkpoint, "the checkpoint", is_needed=True),
     "format": Setting(one_of(*FORMATS), "onnx, torch_export, openvino or onnx_int8", "onnx"),
     "include_preprocessing": Setting(boolean, "true: takes uint8, scales and normalises itself", False),
     "input": Setting(str, "pictures to verify on, as for predict.py; else those of the run"),
@@ -42,7 +42,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

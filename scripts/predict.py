@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.cli.script_settings import Setting, one_of, path, run_script, share, whole_number
+from graft.cli.script_settings import Setting, checkpoint, one_of, path, run_script, share, whole_number
 
 SETTINGS = {
-    "checkpoint": Setting(path, "a checkpoint, or a file that export.py wrote", is_needed=True),
+    "checkpoint": Setting(checkpoint, "a checkpoint, or a file that export.py wrote", is_needed=True),
     "input": Setting(str, "a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file", is_needed=True),
     "output": Setting(path, "the file to write: .csv, .jsonl or .parquet", Path("predictions.csv")),
     "top_k": Setting(whole_number(1), "how many classes are named, the most probable first", 1),
@@ -34,7 +34,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

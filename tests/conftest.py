@@ -1,11 +1,13 @@
 """Tiny real picture folders, and the command run as a person runs it."""
 
+import contextlib
+import io
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 
-from graft.cli.command import main as train_command
 from graft.data.transforms import with_image_size
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
@@ -108,61 +109,68 @@ class KeepCheckpoints(L.Callback):
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run the command `train.py` in this process, with a folder, caches and run folders of its own.
-
-    Starting Python, torch and Lightning anew would take 5 s of processor each time.
-    """
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        for name, value in (command_environment(tmp_path) | environment).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(tmp_path)
-        capfd.readouterr()
-        code = train_command(with_own_logs(arguments), PROJECT)
-        return subprocess.CompletedProcess(["train.py", *arguments], code, *capfd.readouterr())
-
-    return run
-
-
-def with_own_logs(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments of `train.py`, with a folder for its runs that is not the project's own."""
-    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
-    if any(argument.startswith(folders) for argument in arguments):
-        return list(arguments)
-    return [*arguments, "paths.logs=logs"]
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `train.py ...` in this process from another folder, with caches and run folders of its own."""
+    return lambda *arguments, **environment: run_in_process(
+        "train.py", with_own_logs(arguments), tmp_path, monkeypatch, environment
+    )
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run a script of scripts/ in this process: `script("predict", "checkpoint=best.ckpt", ...)`."""
-
-    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        for key, value in (command_environment(tmp_path) | environment).items():
-            monkeypatch.setenv(key, value)
-        monkeypatch.chdir(tmp_path)
-        capfd.readouterr()
-        code = runpy.run_path(str(PROJECT / "scripts" / f"{name}.py"))["main"](list(arguments))
-        return subprocess.CompletedProcess([name, *arguments], code, *capfd.readouterr())
-
-    return run
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `scripts/NAME.py ...` in this process from another folder: `script("predict.py", ...)`."""
+    return lambda name, *arguments, **environment: run_in_process(
+        f"scripts/{name}", arguments, tmp_path, monkeypatch, environment
+    )
 
 
 @pytest.fixture
 def process(tmp_path: Path) -> Command:
-    """Run `python train.py ...` as a process of its own: for signals, encodings and what is imported."""
+    """Run `train.py ...` in a process of its own, for what only one can show; it takes seconds to start."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        arguments = tuple(with_own_logs(arguments))
         return subprocess.run(
-            [sys.executable, str(PROJECT / "train.py"), *arguments],
+            [sys.executable, str(PROJECT / "train.py"), *with_own_logs(arguments)],
             cwd=tmp_path,
             env=command_environment(tmp_path) | environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
 
     return run
+
+
+def with_own_logs(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Keep the runs of tests out of the project's own folder."""
+    folders = ("hydra.run.dir=", "hydra.sweep.dir=", "paths.logs=")
+    is_named = any(argument.startswith(folders) for argument in arguments)
+    return arguments if is_named else (*arguments, "paths.logs=logs")
+
+
+def run_in_process(
+    file: str,
+    arguments: tuple[str, ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+) -> subprocess.CompletedProcess[str]:
+    """Call the `main` that the file calls and return what a process would have."""
+    script = str(PROJECT / file)
+    output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *arguments])
+        for name, value in (command_environment(folder) | environment).items():
+            patch.setenv(name, value)
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            pytest.raises(SystemExit) as end,
+        ):
+            runpy.run_path(script, run_name="__main__")
+    texts = [stream.buffer.getvalue().decode("utf-8") for stream in (output, errors)]
+    assert isinstance(end.value.code, int)
+    return subprocess.CompletedProcess([script, *arguments], end.value.code, *texts)
 
 
 def command_environment(tmp_path: Path) -> dict[str, str]:

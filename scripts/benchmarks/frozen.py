@@ -49,7 +49,7 @@ def graft(root: Path, work: Path, epochs: int, *overrides: str, is_first: bool =
         shutil.rmtree(work / "cache", ignore_errors=True)
     settings = ["data=folder", f"data.root={root}", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
     done = run(["train.py", *settings, *overrides], {"GRAFT_CACHE": str(work / "cache")})
-    metrics = json.loads((PROJECT / folder / "metrics.json").read_text())
+    metrics = json.loads((PROJECT / folder / "metrics.json").read_text(encoding="utf-8"))
     return Run(done.seconds, done.memory, {"val": metrics["val/accuracy"], "test": metrics["test/accuracy"]})
 
 

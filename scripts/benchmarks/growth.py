@@ -41,8 +41,8 @@ def frozen_run(root: Path, work: Path) -> tuple[Run, list[str]]:
         ["train.py", *TINY, *settings, "augmentation=none", "data.batch_size=64", "report=false"],
         {"GRAFT_CACHE": str(work / "cache")},
     )
-    assert json.loads((PROJECT / folder / "metrics.json").read_text())["epoch"] == EPOCHS
-    told = (PROJECT / folder / "train.log").read_text()
+    assert json.loads((PROJECT / folder / "metrics.json").read_text(encoding="utf-8"))["epoch"] == EPOCHS
+    told = (PROJECT / folder / "train.log").read_text(encoding="utf-8")
     listed = (moment(told, "data  ") - began).total_seconds()
     trained = (moment(told, f"epoch {EPOCHS}/{EPOCHS}") - moment(told, "phase 1/1")).total_seconds()
     computed = re.search(r"computed in ([\d.]+) s", told)

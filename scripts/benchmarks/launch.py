@@ -19,7 +19,7 @@ def main(told: Path, command: list[str]) -> None:
     seconds = time.monotonic() - began
     unit = 1 if sys.platform == "darwin" else 1024
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    told.write_text(json.dumps({"code": code, "seconds": seconds, "memory": memory}))
+    told.write_text(json.dumps({"code": code, "seconds": seconds, "memory": memory}), encoding="utf-8")
 
 
 if __name__ == "__main__":

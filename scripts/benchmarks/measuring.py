@@ -45,8 +45,8 @@ def run(
                 stderr=subprocess.STDOUT,
                 check=True,
             )
-        found = json.loads(told.read_text())
-        text = printed.read_text(errors="replace")
+        found = json.loads(told.read_text(encoding="utf-8"))
+        text = printed.read_text(errors="replace", encoding="utf-8")
     if found["code"]:
         raise RuntimeError(f"{' '.join(command)} ended with {found['code']}:\n{text[-3000:]}")
     return Run(found["seconds"], found["memory"], last_object(text))

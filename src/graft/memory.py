@@ -32,16 +32,18 @@ def available_memory() -> float:
     meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
     if meminfo.is_file():
         found.append(1024 * int(read_table(meminfo)["MemAvailable:"]))
-    if (group / "memory.max").is_file() and (limit := (group / "memory.max").read_text().strip()) != "max":
+    if (group / "memory.max").is_file() and (
+        limit := (group / "memory.max").read_text(encoding="utf-8").strip()
+    ) != "max":
         kinds = read_table(group / "memory.stat")
         files = int(kinds["active_file"]) + int(kinds["inactive_file"])  # given up when memory is short
-        found.append(int(limit) - int((group / "memory.current").read_text()) + files)
+        found.append(int(limit) - int((group / "memory.current").read_text(encoding="utf-8")) + files)
     return min(found)
 
 
 def read_table(file: Path) -> dict[str, str]:
     """Return the second word of every line by the first."""
-    return {words[0]: words[1] for words in map(str.split, file.read_text().splitlines())}
+    return {words[0]: words[1] for words in map(str.split, file.read_text(encoding="utf-8").splitlines())}
 
 
 @contextmanager

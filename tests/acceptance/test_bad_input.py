@@ -121,18 +121,18 @@ def test_a_splits_file_that_is_no_text_is_named(command: Command, pictures: Path
 def test_unreadable_pictures_are_all_listed(command: Command, pictures: Path) -> None:
     whole = (pictures / "dark" / "000.jpg").read_bytes()
     (pictures / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (pictures / "light" / "text.png").write_text("no picture")
+    (pictures / "light" / "text.png").write_text("no picture", encoding="utf-8")
     assert_one_line(command(*TINY, f"data.root={pictures}"), "2", "cut.jpg", "text.png", "data.on_error=skip")
 
 
 def test_a_weights_file_that_is_none_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.pth").write_text("no weights")
+    (tmp_path / "notes.pth").write_text("no weights", encoding="utf-8")
     arguments = ["model.weights=notes.pth", f"data.root={pictures}"]
     assert_one_line(command(*TINY, *arguments), "notes.pth")
 
 
 def test_a_folder_that_cannot_be_written_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file where a folder should be")
+    (tmp_path / "file").write_text("a file where a folder should be", encoding="utf-8")
     result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=file/run")
     assert_one_line(result, "file/run", "hydra.run.dir")
 

@@ -28,19 +28,19 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     splits = tmp_path / "run" / "splits.csv"
     arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
-    result = script("evaluate", checkpoint, *arguments)
+    result = script("evaluate.py", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
-    evaluated = json.loads((tmp_path / "m.json").read_text())
+    evaluated = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
     assert f"accuracy        {metrics['test/accuracy']:.4f}" in result.stdout
     names = ("loss", "accuracy", "f1", "auroc", "ece", "ece_calibrated")
     for name in names:
         assert evaluated[name] == pytest.approx(metrics[f"test/{name}"], abs=1e-6), name
 
-    result = script("predict", checkpoint, f"input={pictures}")
+    result = script("predict.py", checkpoint, f"input={pictures}")
     assert result.returncode == 0, result.stderr
-    with splits.open() as lines:
+    with splits.open(encoding="utf-8") as lines:
         tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
-    with (tmp_path / "predictions.csv").open() as lines:
+    with (tmp_path / "predictions.csv").open(encoding="utf-8") as lines:
         rows = {str(Path(row["path"]).relative_to(pictures)): row for row in csv.DictReader(lines)}
     classes = ["dark", "light", "middle"]
     truth = list(tested.values())
@@ -53,7 +53,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     assert roc_auc_score(truth, own, multi_class="ovr") == pytest.approx(metrics["test/auroc"], abs=1e-6)
     assert log_loss(truth, own) == pytest.approx(metrics["test/loss"], abs=1e-5)
 
-    with (tmp_path / "run" / "predictions.csv").open() as lines:
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         of_run = {row["path"]: row for row in csv.DictReader(lines)}
     assert of_run.keys() == tested.keys()
     for path, shares in zip(tested, own, strict=True):
@@ -80,10 +80,10 @@ def test_split_folders_are_measured_on_test_unless_another_is_named(
             write_pictures(tmp_path / "pics" / split / name, count, 80 + 100 * number, seed=count + number)
     arguments = (f"checkpoint={checkpoint}", "data.root=pics", "output=m.json")
     for chosen, count in (([], 8), (["split=val"], 6)):
-        result = script("evaluate", *arguments, *chosen)
+        result = script("evaluate.py", *arguments, *chosen)
         assert result.returncode == 0, result.stderr
-        assert json.loads((tmp_path / "m.json").read_text())["pictures"] == count
-    result = script("evaluate", *arguments, "split=train")
+        assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["pictures"] == count
+    result = script("evaluate.py", *arguments, "split=train")
     assert result.returncode == 2
     assert "split=train is not there: pics has val, test" in result.stderr
 
@@ -92,20 +92,20 @@ def test_a_page_is_written_where_it_is_asked_for(
     script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
     arguments = (f"checkpoint={checkpoint}", f"data.root={pictures}")
-    result = script("evaluate", *arguments, "report=page.html")
+    result = script("evaluate.py", *arguments, "report=page.html")
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"python scripts/evaluate.py {' '.join(arguments)}" in page
     assert "<h2>Training</h2>" not in page
     assert "Confusion matrix" in page
-    result = script("evaluate", *arguments, "report=page.pdf")
+    result = script("evaluate.py", *arguments, "report=page.pdf")
     assert result.returncode == 2
     assert "report=page.pdf: it is a .html file" in result.stderr
 
 
 def test_other_classes_are_listed(script: Command, tmp_path: Path, pictures: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
-    result = script("evaluate", f"checkpoint={checkpoint}", f"data.root={pictures}")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert "does not know: dark. The model's classes: bright, light, odd" in line
@@ -115,15 +115,15 @@ def test_a_folder_that_lacks_a_class_is_measured_as_a_run_does(script: Command, 
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bee", "dark", "light"])
     for name, split in (("dark", "test"), ("light", "test"), ("bee", "train"), ("dark", "train")):
         write_pictures(tmp_path / "D" / split / name, 3, 90, seed=len(name))
-    result = script("evaluate", f"checkpoint={checkpoint}", "data.root=D", "output=m.json")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", "data.root=D", "output=m.json")
     assert result.returncode == 0, result.stderr
     assert "no images of bee" in result.stderr
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["pictures"] == 6
 
 
 def test_unreadable_pictures_are_listed(script: Command, pictures: Path, checkpoint: Path) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
-    result = script("evaluate", f"checkpoint={checkpoint}", f"data.root={pictures}")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert "1 unreadable pictures" in line

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,13 @@ import pytest
 
 from graft import load
 from graft.training.run import train
-from tests.conftest import PROJECT, Command, MakeConfig, write_checkpoint
+from tests.conftest import Command, MakeConfig, write_checkpoint
+
+
+@pytest.fixture
+def predict(script: Command) -> Command:
+    """Run `scripts/predict.py ...`."""
+    return lambda *arguments, **environment: script("predict.py", *arguments, **environment)
 
 
 def read(file: Path) -> list[dict[str, str]]:
@@ -19,34 +24,37 @@ def read(file: Path) -> list[dict[str, str]]:
 
 
 def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
-    script: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
+    predict: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
 ) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    result = script("predict", f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5")
+    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5")
     assert result.returncode == 3, result.stderr
     rows = {str(Path(row["path"]).relative_to(pictures)): row for row in read(tmp_path / "predictions.csv")}
     assert list(rows) == sorted(rows)
     assert len(rows) == 25
     assert rows["dark/broken.jpg"]["error"]
     assert rows["dark/broken.jpg"]["label"] == ""
-    splits = [line.split(",") for line in (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]]
+    splits = [
+        line.split(",")
+        for line in (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8").splitlines()[1:]
+    ]
     tested = [(path, name) for path, name, split in splits if split == "test"]
     right = sum(rows[path]["label"] == name for path, name in tested)
     assert right / len(tested) == pytest.approx(metrics["test/accuracy"])
 
 
 def test_the_formats_hold_the_same_numbers_as_the_model(
-    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     for ending in ("csv", "jsonl", "parquet"):
         output = f"output=p.{ending}"
-        result = script("predict", f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output)
+        result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output)
         assert result.returncode == 3, result.stderr
-    objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
     columns = ["path", "label", "probability", "label_2", "probability_2", "dark", "light", "error"]
     assert all(list(row) == columns for row in objects)
     text = {column: [str(row[column] or "") for row in objects] for column in ("path", "label", "error")}
@@ -73,11 +81,11 @@ def numbers(row: dict[str, Any]) -> list[float]:
 
 
 def test_file_pattern_and_folder_give_the_same_rows(
-    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
     found = []
     for source in (f"{pictures}/dark", f"{pictures}/dark/*.jpg", f"{pictures}/dark/000.jpg"):
-        result = script("predict", f"checkpoint={checkpoint}", f"input={source}")
+        result = predict(f"checkpoint={checkpoint}", f"input={source}")
         assert result.returncode == 0, result.stderr
         assert "000.jpg" in result.stdout  # Few pictures are shown.
         found.append(read(tmp_path / "predictions.csv"))
@@ -89,11 +97,11 @@ def test_file_pattern_and_folder_give_the_same_rows(
 
 
 def test_pictures_are_copied_to_their_labels(
-    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
 ) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture")
+    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
     arguments = [f"checkpoint={checkpoint}", f"input={pictures}", "threshold=0.6", "tta=flip"]
-    assert script("predict", *arguments, "copy_to=sorted").returncode == 3
+    assert predict(*arguments, "copy_to=sorted").returncode == 3
     rows = read(tmp_path / "predictions.csv")
     assert {row["label"] for row in rows} == {"dark", "light", "unsure", ""}
     expected = {f"{row['label']}/{Path(row['path']).relative_to(pictures)}" for row in rows if row["label"]}
@@ -105,14 +113,14 @@ def test_pictures_are_copied_to_their_labels(
         strict=True,
     ):
         assert row["label"] == found.label
-    again = script("predict", *arguments, "copy_to=sorted")
+    again = predict(*arguments, "copy_to=sorted")
     assert again.returncode == 2
     assert "not empty" in again.stderr
 
 
-def test_a_class_may_be_called_as_a_column_is(script: Command, tmp_path: Path, pictures: Path) -> None:
+def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, pictures: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "odd.ckpt", ["error", "path"])
-    result = script("predict", f"checkpoint={checkpoint}", f"input={pictures}")
+    result = predict(f"checkpoint={checkpoint}", f"input={pictures}")
     assert result.returncode == 0, result.stderr
     row = read(tmp_path / "predictions.csv")[0]
     assert float(row["class error"]) + float(row["class path"]) == pytest.approx(1)
@@ -140,24 +148,17 @@ def test_a_class_may_be_called_as_a_column_is(script: Command, tmp_path: Path, p
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
+    predict: Command,
     tmp_path: Path,
     pictures: Path,
     checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
 ) -> None:
-    import runpy
-
     del pictures, checkpoint
-    monkeypatch.chdir(tmp_path)
-    script = str(PROJECT / "scripts" / "predict.py")
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(script, run_name="__main__")
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    result = predict(*arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "predictions.csv").exists()

@@ -28,7 +28,7 @@ TINY = (
 def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
     """The logged training and validation metrics of each epoch (from 0), as text."""
     epochs: dict[int, dict[str, str]] = {}
-    with (run / "csv" / "metrics.csv").open() as file:
+    with (run / "csv" / "metrics.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             shown = {k: v for k, v in row.items() if v and ("train/" in k or "val/" in k)}
             for key in ("train/loss_step", "train/pictures_per_second"):  # Not at every epoch; a time.
@@ -49,7 +49,7 @@ def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp
         assert (run / name).is_file()
     assert list((run / "tensorboard").glob("events*"))
     assert (run / ".hydra" / "config.yaml").is_file()
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert {"test/accuracy", "test/loss", "test/f1", "test/auroc", "val/accuracy"} <= set(metrics)
     assert {"epoch", "seconds", "parameters/total", "parameters/trainable"} <= set(metrics)
     assert metrics["epoch"] == 2
@@ -68,7 +68,7 @@ def test_the_default_run_learns_solar_cells_from_packaged_weights(command: Comma
     assert result.returncode == 0, result.stderr
     assert "CC BY-NC-SA 4.0" in result.stdout
     assert "efficientnet_lite0" in result.stdout
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"] > 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["test/accuracy"] > 0
 
 
 @pytest.fixture
@@ -147,7 +147,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
     assert sorted(found) == list(range(done, 6))
     for epoch in found:
         assert found[epoch] == expected[epoch]
-    finals = [json.loads((tmp_path / d / "metrics.json").read_text()) for d in ("whole", "resumed")]
+    finals = [
+        json.loads((tmp_path / d / "metrics.json").read_text(encoding="utf-8")) for d in ("whole", "resumed")
+    ]
     for metrics in finals:
         del metrics["seconds"]
     assert finals[0] == finals[1]
@@ -218,7 +220,7 @@ def test_two_processes_train_one_run_through_a_phase_change(
     }
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
     assert first["epoch"] == 1 or any("backbone" in name for name in moved)
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epoch"] == 2
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["epoch"] == 2
 
     # Only the first process sees that the best checkpoint is gone; both have to save the next one together.
     (tmp_path / "run" / "checkpoints" / "best.ckpt").unlink()
@@ -241,7 +243,9 @@ def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Pa
         "hydra.sweep.dir=sweep",
     )
     assert result.returncode == 0, result.stderr
-    runs = [json.loads((tmp_path / "sweep" / d / "metrics.json").read_text()) for d in ("0", "1")]
+    runs = [
+        json.loads((tmp_path / "sweep" / d / "metrics.json").read_text(encoding="utf-8")) for d in ("0", "1")
+    ]
     assert runs[0]["parameters/trainable"] < runs[1]["parameters/trainable"]
 
 
@@ -258,7 +262,7 @@ for mistake in {mistakes!r}:
     assert main([mistake, "paths.logs=logs"], project) == 2, mistake
 assert not {{"torch", "lightning", "torchvision", "timm"}} & set(sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     for words in ("freeze=true", "model", "resnet18", "augmentation", "examples"):
         assert words in done.stdout

@@ -17,14 +17,14 @@ UNEXPLAINED = ("_target_", "_partial_", "defaults", "source", "version")
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_every_file_opens_with_what_it_is_for(file: Path) -> None:
-    lines = file.read_text().splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("# ") and "@package" not in line for line in lines[:2])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_every_key_with_a_value_has_a_comment(file: Path) -> None:
     previous = ""
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         entry = re.match(r"\s*([a-z_]+):\s*([^#\s].*)$", line)
         if entry and entry.group(1) not in UNEXPLAINED:
             assert " # " in line or previous.lstrip().startswith("#"), line
@@ -33,12 +33,14 @@ def test_every_key_with_a_value_has_a_comment(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_every_file_is_valid_yaml(file: Path) -> None:
-    assert yaml.safe_load(file.read_text()) is None or isinstance(yaml.safe_load(file.read_text()), dict)
+    assert yaml.safe_load(file.read_text(encoding="utf-8")) is None or isinstance(
+        yaml.safe_load(file.read_text(encoding="utf-8")), dict
+    )
 
 
 def test_help_names_every_knob_and_every_choice() -> None:
     page = help_page(CONFIGS)
-    settings = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    settings = yaml.safe_load((CONFIGS / "train.yaml").read_text(encoding="utf-8"))
     knobs = [f"{key}=" for key, value in dotted_entries(settings, []) if not isinstance(value, dict)]
     for word in [*knobs, *group_choices(CONFIGS)["model"], *group_choices(CONFIGS)["experiment"]]:
         assert word in page

@@ -117,7 +117,7 @@ def test_no_training_picture_is_dropped_and_none_stands_alone(
 
 def test_a_picture_that_goes_bad_during_training_stops_it(make_data: MakeData) -> None:
     data = make_data()
-    (data.root / data.samples["train"][0].path).write_text("gone bad")
+    (data.root / data.samples["train"][0].path).write_text("gone bad", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read any more"):
         epoch(data)
 
@@ -125,7 +125,7 @@ def test_a_picture_that_goes_bad_during_training_stops_it(make_data: MakeData) -
 def test_a_workers_mistake_arrives_as_its_own_line(make_data: MakeData) -> None:
     data = make_data(num_workers=1)
     path = data.root / data.samples["train"][0].path
-    path.write_text("gone bad")
+    path.write_text("gone bad", encoding="utf-8")
     with pytest.raises(UserError) as caught:
         epoch(data)
     assert str(caught.value).startswith(f"{path} cannot be read any more")
@@ -141,10 +141,10 @@ def test_what_vanishes_by_skipping_is_refused(
             (pictures / "train").mkdir(exist_ok=True)
             (pictures / name).rename(pictures / "train" / name)
             (pictures / "val" / name).mkdir(parents=True)
-            (pictures / "val" / name / "bad.jpg").write_text("no picture")
+            (pictures / "val" / name / "bad.jpg").write_text("no picture", encoding="utf-8")
     else:
         for picture in (pictures / "dark").iterdir():
-            picture.write_text("no picture")
+            picture.write_text("no picture", encoding="utf-8")
     with pytest.raises(UserError, match=f"data.on_error=skip leaves nothing of {gone}:"):
         make_data(on_error="skip")
 
@@ -152,7 +152,7 @@ def test_what_vanishes_by_skipping_is_refused(
 def test_a_splits_file_whose_classes_do_not_fit_is_refused(make_data: MakeData, tmp_path: Path) -> None:
     rows = ["path,class,split", "dark/000.jpg,dark,train", "light/000.jpg,light,val"]
     rows += ["dark/001.jpg,dark,test"]
-    (tmp_path / "splits.csv").write_text("\n".join(rows))
+    (tmp_path / "splits.csv").write_text("\n".join(rows), encoding="utf-8")
     with pytest.raises(UserError, match=r"splits\.csv has one class only in train \(dark\)"):
         make_data(splits=str(tmp_path / "splits.csv"))
 
@@ -161,13 +161,13 @@ def test_a_splits_file_may_name_a_picture_that_is_skipped(
     make_data: MakeData, pictures: Path, tmp_path: Path
 ) -> None:
     make_data().write_splits(tmp_path / "splits.csv")
-    (pictures / "dark" / "000.jpg").write_text("no picture")
+    (pictures / "dark" / "000.jpg").write_text("no picture", encoding="utf-8")
     data = make_data(splits=str(tmp_path / "splits.csv"), on_error="skip")
     assert sum(map(len, data.samples.values())) == 23
 
 
 def test_skipped_pictures_are_in_no_split(make_data: MakeData, pictures: Path) -> None:
-    (pictures / "dark" / "000.jpg").write_text("no picture")
+    (pictures / "dark" / "000.jpg").write_text("no picture", encoding="utf-8")
     data = make_data(on_error="skip")
     assert sum(map(len, data.samples.values())) == 23
     assert all(s.path != "dark/000.jpg" for samples in data.samples.values() for s in samples)

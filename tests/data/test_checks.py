@@ -30,22 +30,22 @@ def test_a_truncated_png_and_a_text_are_found(paths: list[Path], tmp_path: Path)
     Image.effect_noise((60, 60), 80).save(png)
     png.write_bytes(png.read_bytes()[:-500])
     text = tmp_path / "c.jpg"
-    text.write_text("no picture")
+    text.write_text("no picture", encoding="utf-8")
     assert set(inspect_pictures([*paths, png, text], tmp_path / "seen.tsv")[1]) == {png, text}
 
 
 def test_good_pictures_are_remembered_until_they_change(paths: list[Path], tmp_path: Path) -> None:
     seen = tmp_path / "cache" / "seen.tsv"
     assert inspect_pictures(paths, seen)[1] == {}
-    assert len(seen.read_text().splitlines()) == 3
-    paths[0].write_text("changed")
+    assert len(seen.read_text(encoding="utf-8").splitlines()) == 3
+    paths[0].write_text("changed", encoding="utf-8")
     assert list(inspect_pictures(paths, seen)[1]) == [paths[0]]
 
 
 def test_each_of_very_many_pictures_gets_its_own_hash(tmp_path: Path) -> None:
     write_pictures(tmp_path / "b", AT_ONCE + 20, 100, seed=0)
     many = sorted((tmp_path / "b").iterdir())
-    many[AT_ONCE + 3].write_text("no picture")
+    many[AT_ONCE + 3].write_text("no picture", encoding="utf-8")
     expected = [hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in many]
     expected[AT_ONCE + 3] = ""
     for _ in range(2):  # read, and remembered
@@ -57,7 +57,7 @@ def test_each_of_very_many_pictures_gets_its_own_hash(tmp_path: Path) -> None:
 def test_a_damaged_memory_is_made_anew(paths: list[Path], tmp_path: Path) -> None:
     (tmp_path / "seen.tsv").write_bytes(b"\xff\xfe\x00garbage")
     assert inspect_pictures(paths, tmp_path / "seen.tsv")[1] == {}
-    assert len((tmp_path / "seen.tsv").read_text().splitlines()) == 3
+    assert len((tmp_path / "seen.tsv").read_text(encoding="utf-8").splitlines()) == 3
 
 
 def test_at_most_ten_are_named_and_all_are_counted() -> None:

@@ -25,7 +25,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_cut_divides_the_cells_as_counted_in_the_labels(prepared: Path) -> None:
     assert len(list((prepared / "functional").glob("*.png"))) == 588 + 117 + 920 + 178
     assert len(list((prepared / "defective").glob("*.png"))) == 56 + 313 + 50 + 402
-    rows = (prepared / "metadata.csv").read_text().splitlines()
+    rows = (prepared / "metadata.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0] == "path,wafer,probability"
     assert len(rows) == COUNT + 1
 
@@ -54,7 +54,7 @@ def test_a_folder_of_another_cut_is_neither_used_nor_replaced(tmp_path: Path) ->
     elpv.prepare_elpv(tmp_path / "elpv", cut=0.5)
     with pytest.raises(UserError, match=r"holds the cells as divided by data\.cut=0\.5; .* data\.cut=0\.2"):
         elpv.prepare_elpv(tmp_path / "elpv", cut=0.2)
-    assert json.loads((tmp_path / "elpv" / elpv.MARKER).read_text())["cut"] == 0.5
+    assert json.loads((tmp_path / "elpv" / elpv.MARKER).read_text(encoding="utf-8"))["cut"] == 0.5
 
 
 def test_each_cut_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

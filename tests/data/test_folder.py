@@ -105,14 +105,16 @@ def test_a_missing_folder_suggests_its_neighbour(tmp_path: Path) -> None:
 
 def test_metadata_gives_strata_and_units(tmp_path: Path) -> None:
     samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
-    (tmp_path / "metadata.csv").write_text("path,wafer,patient\na/1.jpg,mono,p1\nb/1.jpg,poly,p2\n")
+    (tmp_path / "metadata.csv").write_text(
+        "path,wafer,patient\na/1.jpg,mono,p1\nb/1.jpg,poly,p2\n", encoding="utf-8"
+    )
     found = with_metadata(tmp_path, samples, "wafer", "patient")
     assert [(s.stratum, s.unit) for s in found] == [("mono", "p1"), ("poly", "p2")]
 
 
 def test_a_missing_column_or_row_is_named(tmp_path: Path) -> None:
     samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
-    (tmp_path / "metadata.csv").write_text("path,wafer\na/1.jpg,mono\n")
+    (tmp_path / "metadata.csv").write_text("path,wafer\na/1.jpg,mono\n", encoding="utf-8")
     with pytest.raises(UserError, match="Did you mean 'wafer'"):
         with_metadata(tmp_path, samples, "waver", None)
     with pytest.raises(UserError, match=r"no row for 1 pictures.*b/1\.jpg"):

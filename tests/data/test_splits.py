@@ -146,7 +146,7 @@ def test_a_splits_file_gives_back_what_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_splits_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "splits.csv").write_text(text)
+    (tmp_path / "splits.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         read_splits(tmp_path / "splits.csv", samples(a=3, b=3))
 

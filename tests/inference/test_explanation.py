@@ -42,7 +42,7 @@ def test_the_heat_lies_where_the_label_comes_from(tmp_path: Path) -> None:
     picture = Image.new("RGB", (32, 32), "black")
     picture.paste("white", (20, 4, 28, 12))
     picture.save(tmp_path / "spot.png")
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
     preprocessing = Preprocessing((32,), (32, 32), "bilinear", True, (0.0,) * 3, (1.0,) * 3)
     loaded = LoadedClassifier(Brightness().eval(), ["dark", "light"], preprocessing)  # type: ignore[arg-type]
     bad, found = explain(loaded, iter([tmp_path / "bad.png", tmp_path / "spot.png"]))
@@ -84,7 +84,7 @@ def test_the_script_writes_a_png_for_each_picture(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (pictures / "dark" / "bad.jpg").write_text("no picture")
+    (pictures / "dark" / "bad.jpg").write_text("no picture", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["explain.py", f"checkpoint={checkpoint}", f"input={pictures}"])
     with pytest.raises(SystemExit) as end:

@@ -57,7 +57,7 @@ def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Pat
         return brightness(batch)
 
     for name in ("002a.jpg", "005a.jpg"):
-        (pictures / "dark" / name).write_text("no picture")
+        (pictures / "dark" / name).write_text("no picture", encoding="utf-8")
     paths = [*sorted((pictures / "dark").iterdir()), pictures / "gone.jpg"]
     found = list(Model(network, ["dark", "light"], PREPROCESSING).stream(paths, batch_size=5))
     assert [p.path for p in found] == paths
@@ -145,8 +145,8 @@ def test_file_folder_and_pattern_find_the_same_pictures(tmp_path: Path) -> None:
     write_pictures(root / "b" / "deep", 2, 80, seed=1)
     write_pictures(root / "a", 2, 80, seed=2)
     write_pictures(root, 1, 80, seed=3)
-    (root / "a" / "notes.txt").write_text("no picture")
-    (root / ".hidden.jpg").write_text("hidden")
+    (root / "a" / "notes.txt").write_text("no picture", encoding="utf-8")
+    (root / ".hidden.jpg").write_text("hidden", encoding="utf-8")
     (root / "a" / "[1].JPG").write_bytes((root / "000.jpg").read_bytes())
     found = list(find_pictures(str(root)))
     assert found == sorted(p for p in root.rglob("[!.]*") if p.suffix.lower() == ".jpg")

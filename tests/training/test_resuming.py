@@ -84,9 +84,9 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_best_and_says_so(
 
 def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config("trainer.max_epochs=1"))
-    rows = (tmp_path / "run" / "splits.csv").read_text()
+    rows = (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8")
     swapped = rows.replace(",train", ",X").replace(",test", ",train").replace(",X", ",test")
-    (tmp_path / "swapped.csv").write_text(swapped)
+    (tmp_path / "swapped.csv").write_text(swapped, encoding="utf-8")
     last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
     with pytest.raises(UserError, match=r"other pictures, classes or splits; write data\.splits="):
         train(make_config(last, f"data.splits={tmp_path}/swapped.csv", run="other"))
@@ -286,7 +286,7 @@ def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
     assert not first["graft"]["position"]["phase_is_over"]
     resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
-    with (tmp_path / "whole" / "csv" / "metrics.csv").open() as file:
+    with (tmp_path / "whole" / "csv" / "metrics.csv").open(encoding="utf-8") as file:
         phases = [float(row["phase"]) for row in csv.DictReader(file) if row.get("phase")]
     assert phases == [1.0] * (len(phases) - 1) + [2.0]
 

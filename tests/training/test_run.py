@@ -34,7 +34,7 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
 
 def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, pictures: Path) -> None:
     metrics = train(make_config("freeze=false", "head.hidden=8"))
-    splits = (tmp_path / "run" / "splits.csv").read_text().splitlines()[1:]
+    splits = (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8").splitlines()[1:]
     tested = [row.split(",") for row in splits if row.endswith("test")]
     shutil.move(pictures, tmp_path / "elsewhere")
     loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
@@ -109,7 +109,7 @@ def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
     train(make_config(*settings, "freeze=2", "optimizer.lr=0.1"))
     last = run_checkpoint(tmp_path / "run")
     assert last["global_step"] == steps
-    with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
+    with (tmp_path / "run" / "csv" / "metrics.csv").open(encoding="utf-8") as file:
         validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
     assert validated[-1] == steps - 1
 
@@ -137,7 +137,7 @@ def test_tensorboard_says_what_learns_in_each_phase(make_config: MakeConfig, tmp
 
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8")) == metrics
     assert metrics["parameters/trainable"] < metrics["parameters/total"]
 
 

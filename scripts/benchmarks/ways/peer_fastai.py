@@ -13,7 +13,6 @@ from benchmarks.ways.network import BATCH_SIZE, accuracy, loaders, pretrained
 
 def main(root: Path, epochs: int) -> None:
     """Train the head for an epoch and everything for `epochs`, and print the accuracies at the end."""
-    import fastai.callback.progress
     import fastai.callback.schedule  # noqa: F401  (both give the learner its methods)
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader

@@ -1,4 +1,4 @@
-"""One step over a command's arguments before any parser: order, form, and paths as they are typed."""
+"""One step over a command's arguments before any parser reads them: order, form, and paths."""
 
 import re
 from collections.abc import Callable, Sequence

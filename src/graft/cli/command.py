@@ -86,6 +86,10 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
 
     try:
         job()
+    except ValueError as error:
+        if "can only be used" in str(error) or "Only one of" in str(error):  # flags that exclude each other
+            raise UserError(one_line(error)) from error
+        raise
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
@@ -106,13 +110,13 @@ def shows_only(arguments: list[str]) -> bool:
 def enter_job(sweeps: bool) -> list[str]:
     """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict, read_write
+    from omegaconf import DictConfig, read_write
 
-    config: Any = HydraConfig.instance().cfg
-    overrides = [str(override) for override in config.hydra.overrides.task]
+    hydra: DictConfig = HydraConfig.get()  # type: ignore[assignment]  # Hydra declares what it is made from.
+    overrides = [str(override) for override in hydra.overrides.task]
     if sweeps:
-        with read_write(config.hydra), open_dict(config.hydra):
-            config.hydra.run.dir = config.hydra.runtime.output_dir
+        with read_write(hydra), read_write(hydra.run):
+            hydra.run.dir = hydra.runtime.output_dir
         sys.argv[1:] = overrides
     return overrides
 

@@ -16,7 +16,7 @@ WIDTH = 100
 
 def help_page(config_dir: Path) -> str:
     """Return the knobs with their defaults, every group with its choices, and five examples."""
-    text = (config_dir / "train.yaml").read_text()
+    text = (config_dir / "train.yaml").read_text(encoding="utf-8")
     return "\n".join(
         [
             "Fine-tune a pretrained image model on a folder of pictures.",

@@ -33,7 +33,7 @@ def default_values(config_dir: Path) -> tuple[tuple[str, object], ...]:
     """Return the dotted keys of all config files with their values."""
     found: list[tuple[str, object]] = []
     for file in sorted(config_dir.rglob("*.yaml")):
-        is_global = "_global_" in file.read_text().split("\n", 1)[0]
+        is_global = "_global_" in file.read_text(encoding="utf-8").split("\n", 1)[0]
         group = [] if is_global or file.parent == config_dir else [file.parent.name]
         found += dotted_entries(OmegaConf.to_container(OmegaConf.load(file)), group)
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Runs a command in this process: its exit code, one line for a mistake, the process left as it was."""
+"""Runs a command inside this process: its exit code, one line for a mistake, nothing left behind."""
 
 import contextlib
 import io

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graft.cli.arguments import refuse_other_forms
 from graft.cli.process import exit_code
+from graft.cli.shortcuts import checkpoint_of
 from graft.errors import UserError, suggestion
 
 # Turns the text after `=` into a value; raises ValueError that says what is expected.
@@ -68,17 +70,40 @@ def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def read_settings(arguments: Sequence[str], known: Mapping[str, Setting]) -> dict[str, Any]:
+def checkpoint(text: str) -> Path:
+    """Read a path; a run's folder means its best checkpoint."""
+    file = path(text)
+    return checkpoint_of(file, "best") if file.is_dir() else file
+
+
+def with_names(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the arguments with `NAME=` before words that stand alone, in the order of these names."""
+    given = {argument.partition("=")[0] for argument in arguments if "=" in argument}
+    free = [name for name in names if name not in given]
+    named = []
+    for argument in arguments:
+        # A path may hold a `=`; a name that is not there may be a mistyped setting.
+        if "=" in argument and not Path(argument).exists():
+            named.append(argument)
+        elif free:
+            named.append(f"{free.pop(0)}={argument}")
+        else:
+            raise UserError(f"'{argument}' has no name: write SETTING={argument} (--help shows all).")
+    return named
+
+
+def read_settings(
+    arguments: Sequence[str], known: Mapping[str, Setting], names: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the value of every known setting, given as key=value or by default.
 
+    Words without `=` are the values of `names`, such as checkpoint and input.
     Raises UserError for one that is unknown, given twice, empty, of another kind, or needed and missing.
     """
     given: dict[str, Any] = {}
-    for argument in arguments:
+    settings = refuse_other_forms(arguments, lambda _: None)
+    for argument in with_names(settings, names):
         key, equals, text = argument.partition("=")
-        if key.startswith("-"):
-            bare = key.lstrip("-").replace("-", "_")
-            raise UserError(f"settings have no dashes: write {bare}={text or 'VALUE'} (--help shows all).")
         if key not in known:
             hint = suggestion(key, known)
             raise UserError(f"there is no setting '{key}'.{hint} Settings: {', '.join(known)}.")
@@ -113,13 +138,17 @@ def run_script(
     documentation: str,
     known: Mapping[str, Setting],
     work: Callable[[dict[str, Any]], int],
+    names: Sequence[str] = (),
 ) -> int:
-    """Do the script's work with the settings that the arguments give and return the exit code."""
+    """Do the script's work with the settings that the arguments give and return the exit code.
+
+    `names` are the settings that words without `=` are for, in their order.
+    """
 
     def run() -> int:
         if {"-h", "--help"} & set(arguments):
             sys.stdout.write(settings_page(documentation, known))
             return 0
-        return work(read_settings(arguments, known))
+        return work(read_settings(arguments, known, names))
 
     return exit_code(run)

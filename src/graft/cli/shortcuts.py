@@ -32,6 +32,7 @@ def prepare(arguments: Sequence[str], project: Path, owns_folder: bool = True) -
         return list(arguments), []
     config_dir = project / "configs"
     flags, words = split_flags(arguments)
+    refuse_other_choices(flags)
     sweeps = bool({"-m", "--multirun"} & set(flags))
     known = known_keys(config_dir)
     settings = refuse_other_forms(words, lambda word: translation(word, known), bare_word)
@@ -48,6 +49,16 @@ def prepare(arguments: Sequence[str], project: Path, owns_folder: bool = True) -
     return [*flags, *settings], notes
 
 
+def refuse_other_choices(flags: list[str]) -> None:
+    """Raise a UserError for `--cfg` with another word, for which Hydra would print its usage."""
+    for number, flag in enumerate(flags):
+        name, _, value = flag.partition("=")
+        if name in ("-c", "--cfg"):
+            value = value or "".join(flags[number + 1 : number + 2])
+            if value not in ("job", "hydra", "all"):
+                raise UserError(f"{name} {value}: write {name} job, hydra or all.")
+
+
 def bare_word(word: str) -> str:
     """Return what a word without `=` may mean: a folder of images, or a setting without its value."""
     if "/" in word or Path(word).exists():
@@ -59,12 +70,7 @@ def with_folder(settings: list[str], config_dir: Path) -> tuple[list[str], str]:
     """Return the settings with `data=folder` where a folder of images is given, and a note."""
     data, root = value_of(settings, "data"), value_of(settings, "data.root")
     is_choice = data is None or data in group_choices(config_dir)["data"]
-    if (
-        data
-        and root is None
-        and not is_choice
-        and (any(mark in data for mark in "/~.") or Path(data).exists())
-    ):
+    if data and root is None and not is_choice and (set(data) & set("/~.") or Path(data).exists()):
         others = [setting for setting in settings if not setting.startswith("data=")]
         return [*others, "data=folder", f"data.root={data}"], f"data=folder data.root={data}"
     recipe = config_dir / "experiment" / f"{value_of(settings, 'experiment')}.yaml"
@@ -97,7 +103,7 @@ def with_network(settings: list[str], config_dir: Path) -> tuple[list[str], str]
 
 
 def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str], str]:
-    """Return the settings of the run that `resume` names, overridden by what is given, and a note."""
+    """Return the settings of the run that `resume` names under those that are given, and a note."""
     resume = value_of(settings, "resume")
     if resume is None or resume == "null":
         return settings, ""
@@ -117,7 +123,7 @@ def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str],
 
 
 def newest_run(settings: list[str], project: Path) -> Path | None:
-    """Return the folder that is named where it holds a run, else that of the newest run (`last`)."""
+    """Return the run that `last` means: in the folder that is named where it holds one, else the newest."""
     named = value_of(settings, "hydra.run.dir")
     if named and (Path(named).expanduser() / "checkpoints" / "last.ckpt").is_file():
         return Path(named).expanduser()

@@ -29,7 +29,7 @@ WORDS = {
     "head.dropout={}": "drop drop_rate dropout_rate",
     "loss.label_smoothing={}": "smoothing ls",
     "loss.class_weights=balanced": "class_weight weighted",
-    "trainer.accumulate_grad_batches={}": "accumulate grad_accum grad_accum_steps accumulation_steps",
+    "trainer.accumulate_grad_batches={}": "accumulate grad_accum gradient_accumulation_steps",
     "trainer.gradient_clip_val={}": "clip_grad grad_clip clipnorm max_grad_norm gradient_clip",
     "seed={}": "random_state random_seed manual_seed rng",
     "monitor={}": "metric eval_metric monitor_metric metrics",
@@ -70,11 +70,49 @@ def bfloat(value: str) -> str:
 
 
 RULES: dict[str, Callable[[str], str]] = {
-    **dict.fromkeys(["gpus", "gpu", "n_gpus", "num_gpus", "ngpu"], devices),
-    **dict.fromkeys(["device", "cuda"], device),
-    **dict.fromkeys(["pretrained", "use_pretrained", "imagenet"], pretrained),
-    **dict.fromkeys(["fp16", "amp", "half", "mixed_precision", "use_amp", "to_fp16"], half),
-    **dict.fromkeys(["bf16", "bfloat16"], bfloat),
+    **dict.fromkeys(
+        (
+            "gpus",
+            "gpu",
+            "n_gpus",
+            "num_gpus",
+            "ngpu",
+        ),
+        devices,
+    ),
+    **dict.fromkeys(
+        (
+            "device",
+            "cuda",
+        ),
+        device,
+    ),
+    **dict.fromkeys(
+        (
+            "pretrained",
+            "use_pretrained",
+            "imagenet",
+        ),
+        pretrained,
+    ),
+    **dict.fromkeys(
+        (
+            "fp16",
+            "amp",
+            "half",
+            "mixed_precision",
+            "use_amp",
+            "to_fp16",
+        ),
+        half,
+    ),
+    **dict.fromkeys(
+        (
+            "bf16",
+            "bfloat16",
+        ),
+        bfloat,
+    ),
 }
 MEANINGS = {word: meaning for meaning, words in WORDS.items() for word in words.split()}
 # The last parts of settings that stand here alone.

@@ -61,14 +61,14 @@ def package_data() -> Path:
 def read_labels() -> list[tuple[Path, float, str]]:
     """Return each cell's file, probability of a defect, and wafer type (mono or poly)."""
     data = package_data()
-    rows = [line.split() for line in (data / "labels.csv").read_text().splitlines()]
+    rows = [line.split() for line in (data / "labels.csv").read_text(encoding="utf-8").splitlines()]
     return [(data / file, float(probability), wafer) for file, probability, wafer in rows]
 
 
 def read_marker(root: Path) -> dict[str, object]:
     """Return what the folder was made with, empty where it was not finished."""
     try:
-        marker: dict[str, object] = json.loads((root / MARKER).read_text())
+        marker: dict[str, object] = json.loads((root / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return marker

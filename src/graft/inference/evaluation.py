@@ -125,7 +125,9 @@ def write_evaluation(
         sys.stdout.write(f"{name:<{width}}  {value:.4f}\n")
     sys.stdout.write(f"{len(samples)} pictures of {root}\n")
     if output is not None:
-        output.write_text(json.dumps(found.metrics | {"pictures": len(samples)}, indent=2) + "\n")
+        output.write_text(
+            json.dumps(found.metrics | {"pictures": len(samples)}, indent=2) + "\n", encoding="utf-8"
+        )
     if report is not None:
         from graft.reporting.report.evaluation import (
             write_evaluation_report,  # It loads matplotlib and jinja2.

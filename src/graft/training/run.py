@@ -232,7 +232,7 @@ def predictions(trainer: L.Trainer) -> KeepPredictions:
 
 def report(run_folder: Path, metrics: dict[str, float], best: Path, has_curves: bool) -> None:
     """Write `metrics.json`, and say what came out and what comes next."""
-    (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
     log.info("%s\n", results_table(metrics))
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

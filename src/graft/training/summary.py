@@ -12,6 +12,7 @@ from graft.data.module import ImageFolderDataModule
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase
 
+PROJECT = Path(__file__).resolve().parents[3]
 MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
 
 
@@ -73,19 +74,40 @@ def results_table(metrics: Mapping[str, float]) -> str:
 
 
 def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) -> str:
-    """Return where everything lies and the commands that come next, for a run with these overrides."""
-    of_this_run = ("freeze", "finetuning", "head.solver", "hydra", "resume")
-    kept = [shlex.quote(o) for o in overrides if not o.startswith(of_this_run)]
-    fine_tune = " ".join(["python train.py", *kept, "freeze=false"])
-    curves = f"  see the curves    tensorboard --logdir {run / 'tensorboard'}\n" if has_curves else ""
+    """Return where everything lies and the commands that come next, for a run with these overrides.
+
+    The commands can be pasted into a shell in the folder that the run's own command was typed in.
+    """
+    train, predict = (from_here(PROJECT / file) for file in ("train.py", "scripts/predict.py"))
+    fine_tune = shlex.join(["python", train, *to_fine_tune(overrides)])
+    named = shlex.quote(f"checkpoint={from_here(best)}")
+    curves = shlex.join(["tensorboard", "--logdir", from_here(run / "tensorboard")])
     return (
         f"run folder  {run}\n"
         f"checkpoint  {best}\n"
         "next\n"
-        f"{curves}"
-        f"  fine-tune         {fine_tune}\n"
-        f"  predict           python scripts/predict.py checkpoint={best} input=FOLDER"
+        + (f"  see the curves    {curves}\n" if has_curves else "")
+        + f"  fine-tune         {fine_tune}\n"
+        f"  predict           python {shlex.quote(predict)} {named} input=FOLDER"
     )
+
+
+def to_fine_tune(overrides: list[str]) -> list[str]:
+    """Return the overrides of a run that trains everything: each once, without this run's own."""
+    last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
+    dropped = ("finetuning", "head.solver", "hydra", "resume", "paths.run")
+    kept = [
+        override
+        for key, override in last.items()
+        if key != "freeze" and not any(key == name or key.startswith(f"{name}.") for name in dropped)
+    ]
+    return [*kept, "freeze=false"]
+
+
+def from_here(path: Path) -> str:
+    """Return a path as it is typed in the current folder: relative where it lies below, else absolute."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def count(parameters: object) -> int:

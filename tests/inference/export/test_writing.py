@@ -132,7 +132,9 @@ def test_predict_takes_an_exported_file(
     rows = []
     for model in ("tiny.ckpt", "tiny.pt2"):
         run("predict.py", monkeypatch, f"checkpoint={model}", f"input={pictures}", "output=p.csv")
-        rows.append([line.split(",")[:2] for line in (tmp_path / "p.csv").read_text().splitlines()])
+        rows.append(
+            [line.split(",")[:2] for line in (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()]
+        )
     assert rows[0] == rows[1]
     assert len(rows[0]) == 25
 

@@ -59,7 +59,7 @@ def test_the_command_answers_with_one_line_and_2_where_nothing_matches() -> None
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_a_model_file_says_what_the_network_is(file: Path) -> None:
-    opening = file.read_text().splitlines()[0]
+    opening = file.read_text(encoding="utf-8").splitlines()[0]
     config = OmegaConf.load(file)
     settings = OmegaConf.merge(OmegaConf.load(file.with_name("torchvision.yaml")), config)
 

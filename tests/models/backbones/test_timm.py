@@ -88,7 +88,7 @@ def hub_folder(monkeypatch: pytest.MonkeyPatch, folder: Path, repository: str) -
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
     root = folder / f"models--{repository.replace('/', '--')}"
     (root / "refs").mkdir(parents=True)
-    (root / "refs" / "main").write_text("abc")
+    (root / "refs" / "main").write_text("abc", encoding="utf-8")
     snapshot = root / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     return snapshot

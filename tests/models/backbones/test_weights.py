@@ -174,8 +174,8 @@ class NeedsCode:
 
 
 def test_a_file_that_is_no_weights_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "notes.pth").write_text("no weights")
-    (tmp_path / "notes.safetensors").write_text("no weights")
+    (tmp_path / "notes.pth").write_text("no weights", encoding="utf-8")
+    (tmp_path / "notes.safetensors").write_text("no weights", encoding="utf-8")
     torch.save({"network": NeedsCode()}, tmp_path / "pickle.pth")
     torch.save([1, 2], tmp_path / "list.pth")
 

@@ -86,5 +86,5 @@ def test_a_picture_that_has_vanished_is_a_gap(tmp_path: Path, monkeypatch: pytes
 
 def test_the_curves_are_read_by_epoch_from_1(tmp_path: Path) -> None:
     text = "epoch,lr-head,train/loss,val/loss\n,0.1,,\n0,,,0.5\n0,,0.6,\n1,,,0.4\n"
-    (tmp_path / "metrics.csv").write_text(text)
+    (tmp_path / "metrics.csv").write_text(text, encoding="utf-8")
     assert history_of(tmp_path / "metrics.csv") == {"train/loss": {1: 0.6}, "val/loss": {1: 0.5, 2: 0.4}}

@@ -139,7 +139,7 @@ def test_a_page_that_fails_does_not_lose_the_run(
 
     monkeypatch.setattr("graft.reporting.report.run.write_page", fail)
     train(make_config("report=true", "trainer.max_epochs=1"))
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"] >= 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["test/accuracy"] >= 0
     assert "report.html is not written (OSError: disk full)" in caplog.text
 
 

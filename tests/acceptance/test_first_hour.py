@@ -1,0 +1,145 @@
+"""What people type in their first hour works, or is answered with what to write instead."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_bad_input import assert_one_line
+from tests.conftest import PROJECT, Command, write_pictures
+
+TINY = (
+    *("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32"),
+    *("data.batch_size=4", "data.num_workers=0", "report=false", "logger.tensorboard=null"),
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        ("freeze = false", ["freeze=false"]),
+        ("freeze= false", ["freeze=false"]),
+        ("freeze =false", ["freeze=false"]),
+        ("freeze=false,", ["freeze=false"]),
+        ("--model resnet18", ["model=resnet18"]),
+        ("--optimizer.lr=1", ["optimizer.lr=1"]),
+        ("model resnet18", ["model=resnet18"]),
+        ("freeze=true --epochs 5", ["trainer.max_epochs=5"]),
+        ("epochs=5", ["trainer.max_epochs=5"]),
+        ("trainer.epochs=5", ["trainer.max_epochs=5"]),
+        ("+epochs=5", ["trainer.max_epochs=5"]),
+        ("gpus=1", ["trainer=gpu trainer.devices=1"]),
+        ("device=cuda:1", ["trainer=gpu trainer.devices=[1]"]),
+        ("pretrained=false", ["model.weights=null"]),
+        ("classes=3", ["the classes are the folders"]),
+        ("data.folder=x", ["data=folder data.root=x"]),
+        ("image_size=64", ["data.image_size=64"]),
+        ("imgsz=64 workers=2", ["data.image_size=64", "data.num_workers=2"]),
+        ("lr=0.1", ["optimizer.lr=0.1"]),
+        ("amp=true", ["trainer.precision=16-mixed"]),
+        ("./photos", ["data=folder data.root=./photos"]),
+        ("--cfg everything", ["job, hydra or all"]),
+        ("-m freeze=true --cfg job", ["--cfg"]),
+    ],
+)
+def test_what_is_typed_otherwise_is_answered_with_the_right_form(
+    command: Command, typed: str, right: list[str]
+) -> None:
+    assert_one_line(command(*shlex.split(typed)), *right)
+
+
+def test_flags_may_stand_anywhere(command: Command) -> None:
+    result = command("seed=7", "--cfg", "job", "freeze=false")
+    assert result.returncode == 0, result.stderr
+    assert "seed: 7" in result.stdout
+    assert "freeze: false" in result.stdout
+
+
+def test_the_shell_completion_of_hydra_is_printed(command: Command) -> None:
+    result = command("-sc", "install=bash")
+    assert result.returncode == 0, result.stderr
+    assert "hydra_bash_completion" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a=b", "a [b] (c)", "it's", "{a}", "2024", "Café", "a\\b"])
+def test_a_folder_of_any_name_is_read_as_it_is_typed(command: Command, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    result = command(f"data.root={name}", "--cfg", "job", "-p", "data")
+    assert result.returncode == 0, result.stderr
+    import yaml
+
+    data = yaml.safe_load(result.stdout)
+    assert data["root"] == name
+    assert "FolderDataModule" in data["_target_"]
+
+
+def test_the_home_folder_is_expanded(command: Command, tmp_path: Path) -> None:
+    result = command("data=~/photos", "--cfg", "job", "-p", "data", HOME=str(tmp_path))
+    assert f"root: {tmp_path}/photos" in result.stdout
+
+
+def test_every_job_of_a_sweep_runs_and_failed_ones_are_listed(
+    command: Command, tmp_path: Path, pictures: Path
+) -> None:
+    tiny = (*TINY, f"data.root={pictures}", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    result = command("-m", "freeze=7,true", *tiny)
+    assert result.returncode == 1, result.stderr
+    assert (tmp_path / "sweep" / "1" / "metrics.json").is_file()
+    assert not (tmp_path / "sweep" / "0" / "metrics.json").exists()
+    listed = result.stderr.split("jobs of the sweep failed:\n")[1].strip().splitlines()
+    assert len(listed) == 1
+    assert "freeze=7" in listed[0].split(": ")[0]
+    again = command("-m", "freeze=7,true", *tiny)
+    assert_one_line(again, "hydra.sweep.dir=sweep holds a run already")
+
+
+def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_prints(
+    command: Command, script: Command, tmp_path: Path
+) -> None:
+    images = tmp_path / "my, images=1"
+    write_pictures(images / "dark", 12, 80, seed=1)
+    write_pictures(images / "light", 12, 180, seed=2)
+    run = "runs, a=1/one run"
+    settings = (*TINY, f"data.root={images.name}", "trainer.max_epochs=1")
+    first = command(*settings, "seed=1", "seed=2", "freeze=true", f"hydra.run.dir={run}")
+    assert first.returncode == 0, first.stderr
+
+    refused = command(*settings, f"hydra.run.dir={run}")
+    assert_one_line(refused, "holds a run already", "resume=last")
+
+    printed = {line.split("  ")[1]: line for line in first.stdout.splitlines() if line.startswith("  ")}
+    fine_tune = shlex.split(printed["fine-tune"].split("fine-tune")[1])
+    assert Path(fine_tune[1]) == PROJECT / "train.py"
+    assert sum(word.startswith("seed=") for word in fine_tune) == 1
+    assert sum(word.startswith("freeze=") for word in fine_tune) == 1
+    second = command(*fine_tune[2:])
+    assert second.returncode == 0, second.stderr
+    predict = shlex.split(printed["predict"].split("predict", 1)[1])
+    predicted = script("predict.py", *predict[2:-1], f"input={images.name}")
+    assert predicted.returncode == 0, predicted.stderr
+    two_words = script("predict.py", run, images.name, "output=two.csv")
+    assert two_words.returncode == 0, two_words.stderr
+    same = [(tmp_path / name).read_text(encoding="utf-8") for name in ("predictions.csv", "two.csv")]
+    assert same[0] == same[1]
+
+    resumed = command(f"resume={run}", "trainer.max_epochs=2", "paths.logs=logs")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "settings of" in resumed.stdout
+    metrics = [json.loads(f.read_text(encoding="utf-8")) for f in (tmp_path / "logs").rglob("metrics.json")]
+    assert sorted(found["epoch"] for found in metrics) == [1, 2]  # The fine-tuned run, and the resumed one.
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    from graft.cli.run_folder import folder_maker
+
+    first, second = folder_maker(), folder_maker()
+    wanted = str(tmp_path / "runs" / "2026-01-01_00-00-00")
+    assert first(wanted) == first(wanted) == wanted
+    assert second(wanted) == f"{wanted}-2"
+    assert (tmp_path / "runs" / "2026-01-01_00-00-00-2").is_dir()
+
+
+def test_output_in_ascii_does_not_stop_a_command(process: Command, tmp_path: Path) -> None:
+    result = process(f"data.root={tmp_path}/Café", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert_one_line(result, "Caf")
