@@ -31,6 +31,13 @@ def only(choice: bool) -> AfterValidator:
     return AfterValidator(check)
 
 
+def as_path(value: Any) -> str:
+    """Return a path as it is: its bytes may be no UTF-8, which pydantic's own text refuses."""
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
 class Settings(BaseModel):
     """Declared settings. `1`, `1.0`, `true` and `"1"` are different values."""
 
@@ -75,4 +82,4 @@ Share = Annotated[float, Field(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
-PathText = Annotated[str, Field(min_length=1), Words("a path")]
+PathText = Annotated[Any, AfterValidator(as_path), Words("a path")]

@@ -67,6 +67,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
         tmp_path / "run" / "checkpoints" / "best.ckpt", "onnx", tmp_path / "best.onnx", paths, False
     )
     for found in load(done.file).predict(paths):
+        assert found.path is not None
         one = rows[str(found.path.relative_to(pictures))]
         assert found.label == one["label"]
         assert found.probabilities == pytest.approx([float(one[name]) for name in classes], abs=1e-4)

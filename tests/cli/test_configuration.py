@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from graft.cli.help_page import help_page
-from graft.cli.hydra_errors import dotted_entries, group_choices, known_keys, nearest_key
+from graft.cli.hydra_errors import default_values, group_choices, known_keys, nearest_key
+from graft.errors import UserError
 from tests.conftest import PROJECT
 
 CONFIGS = PROJECT / "configs"
@@ -38,13 +39,32 @@ def test_every_file_is_valid_yaml(file: Path) -> None:
     )
 
 
-def test_help_names_every_knob_and_every_choice() -> None:
+def test_the_first_page_of_help_has_what_people_change_first_and_every_choice() -> None:
     page = help_page(CONFIGS)
-    settings = yaml.safe_load((CONFIGS / "train.yaml").read_text(encoding="utf-8"))
-    knobs = [f"{key}=" for key, value in dotted_entries(settings, []) if not isinstance(value, dict)]
-    for word in [*knobs, *group_choices(CONFIGS)["model"], *group_choices(CONFIGS)["experiment"]]:
+    first = [
+        "data.root",
+        "data.batch_size",
+        "data.image_size",
+        "freeze",
+        "trainer.max_epochs",
+        "optimizer.lr",
+    ]
+    choices = group_choices(CONFIGS)
+    for word in [*(f"{key}=" for key in first), *choices["model"], *choices["experiment"], "--help GROUP"]:
         assert word in page
-    assert max(map(len, page.splitlines())) <= 100
+    assert max(map(len, page.splitlines())) <= 80
+
+
+def test_help_of_all_names_every_key_with_its_comment_in_80_columns() -> None:
+    page = help_page(CONFIGS, "all")
+    for key, value in default_values(CONFIGS):
+        if not isinstance(value, dict):
+            assert f"  {key}=" in page, key
+    assert "data.batch_size=32" in help_page(CONFIGS, "data")
+    assert "trainer.max_epochs" not in help_page(CONFIGS, "data")
+    assert max(map(len, page.splitlines())) <= 80
+    with pytest.raises(UserError, match="Did you mean 'trainer'"):
+        help_page(CONFIGS, "trainr")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from graft import load
 from graft.data.images import open_rgb
@@ -61,8 +63,8 @@ def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Pat
     paths = [*sorted((pictures / "dark").iterdir()), pictures / "gone.jpg"]
     found = list(Model(network, ["dark", "light"], PREPROCESSING).stream(paths, batch_size=5))
     assert [p.path for p in found] == paths
-    assert [p.path.name for p in found if p.error] == ["002a.jpg", "005a.jpg", "gone.jpg"]
-    assert all(p.probabilities == () and p.label == "" for p in found if p.error)
+    assert [p.path.name for p in found if p.path and p.error] == ["002a.jpg", "005a.jpg", "gone.jpg"]
+    assert all(p.probabilities == () and p.label is None for p in found if p.error)
     assert sizes == [5, 5, 2]
 
 
@@ -114,7 +116,7 @@ def test_below_the_threshold_the_label_is_unsure(model: Model, pictures: Path) -
     probabilities = sorted(p.probability for p in model.predict(paths))
     middle = (probabilities[5] + probabilities[6]) / 2
     labels = [p.label for p in model.predict(paths, threshold=middle)]
-    assert sorted(labels) == ["light"] * 6 + ["unsure"] * 6
+    assert sorted(map(str, labels)) == ["light"] * 6 + ["unsure"] * 6
 
 
 def test_a_temperature_divides_the_logits(pictures: Path) -> None:
@@ -175,3 +177,24 @@ def test_input_without_pictures_is_refused(tmp_path: Path, source: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no pictures|no such file or folder"):
         find_pictures(str(tmp_path / source))
+
+
+def test_images_and_arrays_are_taken_like_their_files(model: Model, pictures: Path) -> None:
+    paths = sorted((pictures / "dark").iterdir())[:3]
+    expected = model.predict(paths)
+    images = [Image.open(path) for path in paths]
+    for given in (images, [np.asarray(image) for image in images]):
+        found = model.predict(given)
+        assert [p.label for p in found] == [p.label for p in expected]
+        assert [p.path for p in found] == [None] * 3
+    grey = model.predict([np.asarray(images[0].convert("L"))])[0]
+    assert grey.label in model.class_names
+
+
+def test_what_is_no_image_has_no_label_and_one_image_alone_is_refused(model: Model, pictures: Path) -> None:
+    broken, whole = model.predict([np.zeros((4, 4), np.float32), sorted((pictures / "dark").iterdir())[0]])
+    assert broken.label is None
+    assert "uint8 [H, W] or [H, W, 3]" in broken.error
+    assert whole.label in model.class_names
+    with pytest.raises(UserError, match=r"predict\(\[image\]\)"):
+        model.predict(Image.new("RGB", (8, 8)))  # type: ignore[arg-type]

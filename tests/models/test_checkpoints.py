@@ -1,6 +1,7 @@
 """Checkpoint files are whole or not there, and reading one runs no code."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from graft.models.checkpoints import (
     lock,
     read_checkpoint,
     remove_abandoned_checkpoints,
+    save_atomically,
 )
 
 WRITER = """
@@ -119,3 +121,25 @@ def test_plain_weights_are_told_where_they_belong(tmp_path: Path) -> None:
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no checkpoint .*nothing\.ckpt"):
         read_checkpoint(tmp_path / "nothing.ckpt")
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_saved_before(tmp_path: Path) -> None:
+    target = tmp_path / "last.ckpt"
+    save_atomically({"weights": torch.zeros(4)}, target)
+    before = target.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))  # As a full disk does: writing fails.
+    try:
+        with pytest.raises(UserError, match=r"last\.ckpt cannot be written .*hydra\.run\.dir=DIR"):
+            save_atomically({"weights": torch.zeros(1 << 20)}, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written \((Not a directory|File exists)"):
+        save_atomically({}, tmp_path / "file" / "last.ckpt")

@@ -30,7 +30,8 @@ def run(arguments: list[str], project: Path) -> int:
     if {"-h", "--help"} & set(arguments):
         from graft.cli.help_page import help_page
 
-        sys.stdout.write(help_page(config_dir))
+        topics = [argument for argument in arguments if not argument.startswith("-") and "=" not in argument]
+        sys.stdout.write(help_page(config_dir, topics[0] if topics else None))
         return 0
     from graft.cli.shortcuts import prepare
 
@@ -89,6 +90,8 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
     except ValueError as error:
         if "can only be used" in str(error) or "Only one of" in str(error):  # flags that exclude each other
             raise UserError(one_line(error)) from error
+        if "Config group override" in str(error):
+            raise UserError(group_without_name(arguments, config_dir)) from error
         raise
     except (HydraException, OmegaConfBaseException, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -100,6 +103,18 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
         sys.stderr.write(f"{len(failed)} jobs of the sweep failed:\n")
         sys.stderr.writelines(f"  {line}\n" for line in failed)
     return 1 if failed else 0
+
+
+def group_without_name(arguments: list[str], config_dir: Path) -> str:
+    """Return what to write instead of a group that is set to a value which names no file: `logger=null`."""
+    from graft.cli.hydra_errors import group_choices
+
+    choices = group_choices(config_dir)
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in choices and value not in choices[key]:
+            return f"{key}={value} is no choice. Choices of {key}: {', '.join(choices[key])}."
+    return "a group of settings takes the name of one of its files."
 
 
 def shows_only(arguments: list[str]) -> bool:

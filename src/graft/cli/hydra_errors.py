@@ -14,7 +14,7 @@ from graft.errors import UserError, suggestion
 
 # Entries that are not read as settings: Hydra's own words, and the callables that a group file names.
 RESERVED = ("defaults", "hydra", "_target_", "_partial_")
-QUOTING = "Quote a value that holds spaces, commas or brackets: 'data.root=\"my, pictures\"'."
+QUOTING = "Quote a value that holds commas, brackets or braces for the shell and for Hydra: \"KEY='a, b'\"."
 
 
 def group_choices(config_dir: Path) -> dict[str, list[str]]:
@@ -73,7 +73,7 @@ def explain(error: Exception, config_dir: Path) -> UserError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_choice(error.missing_cfg_file, config_dir)
     if isinstance(error, OverrideParseException):
-        return UserError(f"cannot read '{error.override}': {text.splitlines()[0]}. {QUOTING}")
+        return UserError(f"cannot read '{error.override}': it is no KEY=VALUE. {QUOTING}")
     if isinstance(error, MissingMandatoryValue):
         return missing_value(text)
     if isinstance(error, InstantiationException) and error.__cause__ is not None:

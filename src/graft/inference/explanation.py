@@ -61,6 +61,7 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
                 labels = [loaded.class_names[i] for i in cam.outputs.argmax(dim=1).tolist()]
                 found = iter(zip(labels, map(overlay, pictures, heat), strict=True))
             for path, picture, error in batch:
+                assert path is not None  # Images without a file are for `Model.predict`.
                 yield Explanation(path, error=error) if picture is None else Explanation(path, *next(found))
 
 

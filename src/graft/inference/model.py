@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from graft.data.images import open_rgb
+from graft.data.images import open_rgb, to_rgb
 from graft.data.threads import usable_cpus
 from graft.data.transforms import decoding_side, evaluation_crop
 from graft.errors import UserError
@@ -22,15 +24,20 @@ MOST_WAITING = 8  # Unreadable pictures wait for a batch to fill until there are
 
 
 # A picture as uint8 `[3, H, W]`, or None and why it cannot be read.
-Decoded = tuple[Path, Tensor | None, str]
+Decoded = tuple[Path | None, Tensor | None, str]
+
+# A file, or the image itself: a Pillow image or an array `[H, W]` or `[H, W, 3]` of 8-bit numbers.
+Source = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What a model says about one picture; an unreadable one has only `error`."""
 
-    path: Path
-    label: str = ""  # `unsure` where `probability` is below the threshold
+    path: Path | None  # None for an image that was given itself
+    label: str | None = (
+        None  # `unsure` where `probability` is below the threshold; None where it is unreadable
+    )
     probability: float = 0.0  # the largest one
     probabilities: tuple[float, ...] = ()  # one a class, in the order of the class names; they sum to 1
     error: str = ""
@@ -40,7 +47,7 @@ class Prediction:
 class Row:
     """What was computed of one picture, or why it cannot be read."""
 
-    path: Path
+    path: Path | None
     output: Tensor | None
     error: str = ""
 
@@ -59,20 +66,23 @@ class Model:
     temperature: float = 1.0
 
     def predict(
-        self, paths: Sequence[str | Path], threshold: float = 0.0, flip: bool = False
+        self, paths: Sequence[Source], threshold: float = 0.0, flip: bool = False
     ) -> list[Prediction]:
-        """Return the label and the probabilities of every picture, in order.
+        """Return the label and the probabilities of every image, in order.
 
-        An unreadable picture has an `error` instead. Where the largest probability is below `threshold`, the
-        label is `unsure`. `flip` averages the probabilities of a picture and of its mirror image.
+        Images are files, Pillow images, or arrays `[H, W]` or `[H, W, 3]` of 8-bit numbers. An unreadable one
+        has the label None and an `error`. Where the largest probability is below `threshold`, the label is
+        `unsure`. `flip` averages the probabilities of an image and of its mirror image.
         """
         if isinstance(paths, (str, Path)):
-            raise UserError(f"predict takes a list of pictures: write predict([{str(paths)!r}]).")
+            raise UserError(f"predict takes a list of images: write predict([{str(paths)!r}]).")
+        if isinstance(paths, Image.Image) or (isinstance(paths, np.ndarray) and paths.ndim < 4):
+            raise UserError("predict takes a list of images: write predict([image]).")
         return list(self.stream(paths, threshold, flip))
 
     def stream(
         self,
-        paths: Iterable[str | Path],
+        paths: Iterable[Source],
         threshold: float = 0.0,
         flip: bool = False,
         batch_size: int = BATCH_SIZE,
@@ -106,7 +116,7 @@ class Model:
         return torch.stack(outputs) if outputs else torch.empty(0, len(self.class_names))
 
     def rows(
-        self, compute: Callable[[Tensor], Tensor], paths: Iterable[str | Path], batch_size: int
+        self, compute: Callable[[Tensor], Tensor], paths: Iterable[Source], batch_size: int
     ) -> Iterator[Row]:
         """Yield what `compute` makes of every picture, in order; all batches but the last are full."""
         waiting: list[Decoded] = []
@@ -131,9 +141,21 @@ def computed(compute: Callable[[Tensor], Tensor], decoded: list[Decoded]) -> Ite
         yield Row(path, None if picture is None else next(outputs), error)
 
 
-def decoded_pictures(
-    preprocessing: Preprocessing, paths: Iterable[str | Path], ahead: int
-) -> Iterator[Decoded]:
+def as_image(source: object) -> Image.Image:
+    """Return a Pillow image, or an array of 8-bit numbers as one; ValueError for anything else."""
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim in (2, 3):
+        return Image.fromarray(source)
+    kind = (
+        f"an array {source.shape} of {source.dtype}"
+        if isinstance(source, np.ndarray)
+        else type(source).__name__
+    )
+    raise ValueError(f"{kind} is no image: give a path, a Pillow image, or uint8 [H, W] or [H, W, 3]")
+
+
+def decoded_pictures(preprocessing: Preprocessing, paths: Iterable[Source], ahead: int) -> Iterator[Decoded]:
     """Yield each picture, resized and cropped, in order, at most `ahead` of them before they are asked for.
 
     Threads: Pillow lets go of Python's lock while it decodes and resizes, torch while it computes.
@@ -141,13 +163,17 @@ def decoded_pictures(
     crop = evaluation_crop(preprocessing)
     shorter_side = decoding_side(preprocessing)
 
-    def decode(path: str | Path) -> Decoded:
+    def decode(source: Source) -> Decoded:
+        path = Path(source) if isinstance(source, (str, Path)) else None
         try:
-            image = open_rgb(Path(path), shorter_side, preprocessing.value_range)
-            return Path(path), crop(image), ""
+            if path is not None:
+                image = open_rgb(path, shorter_side, preprocessing.value_range)
+            else:
+                image = to_rgb(as_image(source), preprocessing.value_range)
+            return path, crop(image), ""
         except Exception as error:
-            # Pillow's decoders raise many types; the row says which picture and why.
-            return Path(path), None, " ".join(str(error).split()) or type(error).__name__
+            # Pillow's decoders raise many types; the row says which image and why.
+            return path, None, " ".join(str(error).split()) or type(error).__name__
 
     remaining = iter(paths)
     with ThreadPoolExecutor(usable_cpus()) as pool:

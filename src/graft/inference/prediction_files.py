@@ -173,7 +173,7 @@ class ClassFolders:
 
     def copy(self, found: Prediction) -> None:
         """Copy a picture that could be read."""
-        if found.error:
+        if found.path is None or found.label is None:
             return
         if Path(found.label).name != found.label:
             raise UserError(f"copy_to: the class '{found.label}' is no name for a folder.")

@@ -49,8 +49,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def save_atomically(content: dict[str, Any], target: Path) -> None:
-    """Write what `torch.save` takes beside the file, flush it to disk and rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Write what `torch.save` takes beside the file, flush it to disk and rename it.
+
+    Raises UserError where it cannot be written, such as on a full disk; what was there stays.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(content, target)
+    except (OSError, RuntimeError) as error:
+        # torch's own writer raises RuntimeError on a full disk.
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"{target} cannot be written ({reason}): make room there, or choose another folder with "
+            "hydra.run.dir=DIR. What was saved before is whole."
+        ) from error
+    flush_folder(target.parent)
+
+
+def write_beside(content: dict[str, Any], target: Path) -> None:
+    """Write the content to a temporary file in the target's folder, and rename it."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -65,7 +82,6 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    flush_folder(target.parent)
 
 
 def lock(file: IO[bytes]) -> None:

@@ -16,6 +16,7 @@ from graft.features.dataset import FeatureDataset
 from graft.features.head_solver import solve_head
 from graft.models.freezing import Phase
 from graft.reporting.board.start import writer_of
+from graft.training.callbacks.averaging import ExponentialMovingAverage
 from graft.training.module import TransferModule
 from graft.training.rate_search import choose_learning_rate
 from graft.training.resuming import Resumption
@@ -47,7 +48,7 @@ def fit_phases(
         # After another phase, the backbone that is tested is not the one that the features are of.
         splits = SPLITS if number == len(phases) - 1 else ("train", "val")
         module.begin(phase)
-        served = cache.serves(module, trainer)
+        served = may_be_cached(trainer, phases[:number], phase, cache) and cache.serves(module, trainer)
         data.features, tail = cache.features(module, data, trainer, phase, splits) if served else ({}, None)
         module.enter_at(tail)
         if phase.is_solved and resumed is None:
@@ -69,6 +70,25 @@ def fit_phases(
             trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step or time_is_up(trainer):
             return
+
+
+def may_be_cached(trainer: L.Trainer, before: list[Phase], phase: Phase, cache: FeatureCache) -> bool:
+    """Return whether what the frozen layers compute is the same for training, validation and checkpoint.
+
+    With an average of the weights it is not where layers that are frozen now were trainable before: their
+    average, which is validated and saved, is not what training goes on from. Raises UserError where
+    `features.cache=true` asks for it all the same.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    averages = any(isinstance(callback, ExponentialMovingAverage) for callback in callbacks)
+    if not averages or all(set(earlier.learns) <= set(phase.learns) for earlier in before):
+        return True
+    if cache.cache is True:
+        raise UserError(
+            "features.cache=true: callbacks=ema averages layers that are trainable first and frozen later: "
+            "their features are not those of the network that is saved; write features.cache=auto."
+        )
+    return False
 
 
 def time_is_up(trainer: L.Trainer) -> bool:
