@@ -80,7 +80,10 @@ def explain(error: Exception, config_dir: Path) -> UserError:
         found = re.search(r"full_key: (\S+)", text) or re.search(r"target '([^']+)'", text)
         return UserError(f"{found.group(1) if found else 'a setting'} does not fit: {error.__cause__}")
     if isinstance(error, OSError):
-        return UserError(f"cannot write the run's folder: {error}. Choose one with hydra.run.dir=DIR.")
+        return UserError(
+            f"{error.filename or 'a file'} cannot be written or read ({error.strerror or error}): make room "
+            "there, or choose another folder for the run with hydra.run.dir=DIR."
+        )
     if override := re.search(r"Could not override '([^']+)'", text):
         return unknown_key(override.group(1), config_dir)
     return UserError(text.splitlines()[0])

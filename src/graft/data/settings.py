@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from graft.errors import UserError, suggestion
+from graft.data.folder import refuse_what_is_no_folder
+from graft.errors import UserError
 from graft.settings import (
     Count,
     InnerShare,
@@ -18,8 +19,6 @@ from graft.settings import (
     Text,
     Words,
 )
-
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
 def rising(bounds: list[float]) -> list[float]:
@@ -93,12 +92,8 @@ class ElpvSettings(FolderSettings):
 def check_files(data: FolderSettings) -> None:
     """Raise a UserError where the folder or the splits file is missing, or something else than that."""
     root = Path(data.root).expanduser()
-    if root.is_file():
-        remedy = "unzip it and name the folder" if root.suffix.lower() in ARCHIVES else "name its folder"
-        raise UserError(f"data.root={data.root}: it is a file; {remedy}.")
-    if not root.is_dir() and not isinstance(data, ElpvSettings):
-        near = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise UserError(f"data.root={data.root}: there is no such folder.{suggestion(root.name, near)}")
+    if root.exists() or not isinstance(data, ElpvSettings):  # The solar cells are prepared when missing.
+        refuse_what_is_no_folder(root)
     if data.splits is not None and not Path(data.splits).expanduser().is_file():
         raise UserError(f"data.splits={data.splits}: there is no such file.")
 

@@ -16,6 +16,7 @@ from graft.data.module import ImageFolderDataModule
 from graft.errors import UserError
 from graft.features.cache import FeatureCache
 from graft.features.head_solver import with_solved_head
+from graft.files import replacing
 from graft.memory import keep_freed_memory
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import describe
@@ -232,7 +233,8 @@ def predictions(trainer: L.Trainer) -> KeepPredictions:
 
 def report(run_folder: Path, metrics: dict[str, float], best: Path, has_curves: bool) -> None:
     """Write `metrics.json`, and say what came out and what comes next."""
-    (run_folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    with replacing(run_folder / "metrics.json", flush=True) as file:
+        file.write(f"{json.dumps(metrics, indent=2)}\n".encode())
     log.info("\ntest metrics of the best checkpoint (epoch %d)", metrics["best_epoch"])
     log.info("%s\n", results_table(metrics))
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
