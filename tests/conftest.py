@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 import lightning as L
 import numpy as np
 import pytest
@@ -23,6 +24,10 @@ from graft.data.transforms import with_image_size
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
 from graft.models.classifier import Classifier
+
+# Configuring logging anew, as Hydra does, makes absl close its stream unless that is the process's own:
+# pytest's captured one would be closed for all tests that follow.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 PROJECT = Path(__file__).resolve().parent.parent
 MakeFolder = Callable[..., Path]

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from graft.cli.checking import declared_keys
-from graft.cli.hydra_errors import group_choices
+from graft.cli.config_groups import group_choices
 from graft.cli.settings import check_settings, declared_settings, plain_entries
 from graft.errors import UserError
 from graft.metrics import Measurements

@@ -128,7 +128,7 @@ def test_a_temperature_divides_the_logits(pictures: Path) -> None:
 
 
 def test_a_single_path_is_refused(model: Model) -> None:
-    with pytest.raises(UserError, match="a list of pictures"):
+    with pytest.raises(UserError, match="a list of images"):
         model.predict("a.jpg")
 
 

@@ -107,7 +107,7 @@ def run_hydra(arguments: list[str], config_dir: Path) -> int:
 
 def group_without_name(arguments: list[str], config_dir: Path) -> str:
     """Return what to write instead of a group that is set to a value which names no file: `logger=null`."""
-    from graft.cli.hydra_errors import group_choices
+    from graft.cli.config_groups import group_choices
 
     choices = group_choices(config_dir)
     for argument in arguments:

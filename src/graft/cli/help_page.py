@@ -4,7 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from graft.cli.hydra_errors import group_choices
+from graft.cli.config_groups import group_choices
 from graft.errors import UserError, suggestion
 
 EXAMPLES = (

@@ -10,17 +10,12 @@ from hydra.errors import InstantiationException, MissingConfigException, Overrid
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from graft.cli.config_groups import group_choices
 from graft.errors import UserError, suggestion
 
 # Entries that are not read as settings: Hydra's own words, and the callables that a group file names.
 RESERVED = ("defaults", "hydra", "_target_", "_partial_")
 QUOTING = "Quote a value that holds commas, brackets or braces for the shell and for Hydra: \"KEY='a, b'\"."
-
-
-def group_choices(config_dir: Path) -> dict[str, list[str]]:
-    """Return the file names, without ending, of every config group."""
-    groups = sorted(folder for folder in config_dir.iterdir() if folder.is_dir())
-    return {g.name: sorted(file.stem for file in g.glob("*.yaml")) for g in groups}
 
 
 def known_keys(config_dir: Path) -> set[str]:

@@ -13,7 +13,8 @@ from graft.cli.arguments import (
     unquoted,
     value_of,
 )
-from graft.cli.hydra_errors import group_choices, known_keys
+from graft.cli.config_groups import group_choices
+from graft.cli.hydra_errors import known_keys
 from graft.cli.run_folder import refuse_finished_run
 from graft.cli.words import translation
 from graft.errors import UserError
