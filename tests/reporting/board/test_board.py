@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,20 @@ def test_a_figure_that_fails_is_a_warning(
 def test_a_logger_without_its_package_says_how_to_install_it(make_config: MakeConfig, name: str) -> None:
     with pytest.raises(UserError, match=rf'pip install "graft\[{name}\]"'):
         train(make_config(f"logger={name}"))
+
+
+def test_names_that_are_no_utf_8_are_shown_by_board_and_report(
+    make_config: MakeConfig, tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, file in enumerate(sorted((pictures / "dark").iterdir())):
+        odd = os.fsencode(pictures / "dark") + b"/caf\xe9-%d.jpg" % number
+        os.rename(os.fsencode(file), odd)  # noqa: PTH104 -- Path takes no bytes
+    os.rename(os.fsencode(pictures / "light"), os.fsencode(pictures) + b"/b\xe9")  # noqa: PTH104
+    with caplog.at_level(logging.WARNING):
+        train(make_config("trainer.max_epochs=1", "report=true", board=True))
+    assert "TensorBoard lacks" not in caplog.text
+    assert "is not written" not in caplog.text
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "b\\xe9" in page
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as file:
+        assert {row["label"] for row in csv.DictReader(file)} == {"dark", "b\\xe9"}

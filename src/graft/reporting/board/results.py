@@ -11,6 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from graft.data.transforms import with_image_size
 from graft.features.dataset import FeatureDataset
 from graft.inference.model import decoded_pictures
+from graft.inference.prediction_files import as_text
 from graft.preprocessing import Preprocessing
 from graft.reporting.board.start import SHOWN, chosen, denormalised, writer_of
 from graft.reporting.figures.confusion import confusion_figure
@@ -103,10 +104,10 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     writer.add_figure("pictures/validation, with predictions", picture_grid(seen, titles, wrong))
     samples = data.samples["val"]
     rows = [
-        [names[int(label)], names[int(guess)], samples[place].path]
+        [names[int(label)], names[int(guess)], as_text(samples[place].path)]
         for place, label, guess in zip(places, labels, predicted, strict=True)
     ]
-    small = thumbnails(data.preprocessing, [data.root / path for _, _, path in rows])
+    small = thumbnails(data.preprocessing, [data.root / samples[place].path for place in places])
     header = ["label", "predicted", "path"]
     writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
 
