@@ -18,7 +18,8 @@ from graft.inference.model import Model
 from graft.inference.runtimes import load_model
 from graft.inference.search import find_pictures
 from graft.preprocessing import Preprocessing
-from tests.conftest import write_pictures
+from graft.training.run import train
+from tests.conftest import MakeConfig, write_pictures
 
 PREPROCESSING = Preprocessing((8,), (8, 8), "bilinear", True, (0.5,) * 3, (0.5,) * 3)
 
@@ -198,3 +199,28 @@ def test_what_is_no_image_has_no_label_and_one_image_alone_is_refused(model: Mod
     assert whole.label in model.class_names
     with pytest.raises(UserError, match=r"predict\(\[image\]\)"):
         model.predict(Image.new("RGB", (8, 8)))  # type: ignore[arg-type]
+
+
+def test_the_range_of_float_images_is_that_of_the_data_set_and_travels_with_the_model(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    chance = np.random.default_rng(0)
+    for name, most in (
+        ("dark", 0.9),
+        ("light", 200.0),
+    ):  # Alone, a dark image would look like one from 0 to 1.
+        (tmp_path / "floats" / name).mkdir(parents=True)
+        for number in range(8):
+            values = chance.uniform(0, most, (40, 48)).astype(np.float32)
+            Image.fromarray(values).save(tmp_path / "floats" / name / f"{number}.tif")
+    train(make_config(f"data.root={tmp_path / 'floats'}", "trainer.max_epochs=1", "data.num_workers=0"))
+    model = load(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert model.preprocessing.value_range == (0.0, 255.0)
+    dark = tmp_path / "floats" / "dark" / "0.tif"
+    black = Image.new("RGB", (48, 40))
+    found, expected = model.predict([dark, black])
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+    Image.fromarray(np.full((40, 48), 300, np.float32)).save(tmp_path / "white.tif")
+    (outside,) = model.predict([tmp_path / "white.tif"])
+    assert outside.label is None
+    assert "0 to 255 is expected" in outside.error

@@ -126,5 +126,5 @@ def test_names_that_are_no_utf_8_are_shown_by_board_and_report(
     assert "is not written" not in caplog.text
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "b\\xe9" in page
-    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as file:
-        assert {row["label"] for row in csv.DictReader(file)} == {"dark", "b\\xe9"}
+    with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
+        assert {row["label"] for row in csv.DictReader(lines)} == {"dark", "b\\xe9"}
