@@ -141,8 +141,8 @@ def test_what_does_not_change_the_result_may_differ_in_a_resumed_run(
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
     changed = ["logger.csv=null", "report=true", "data.num_workers=1", "trainer.log_every_n_steps=3"]
-    changed += [f"features.dir={tmp_path}/elsewhere", "callbacks.progress=null", "compile=auto"]
-    changed += [f"paths.cache={tmp_path}/other", "learning_rate=0.003", "trainer.accelerator=cpu"]
+    changed += [f"cache.dir={tmp_path}/elsewhere", "cache.limit_gb=7", "callbacks.progress=null"]
+    changed += ["compile=auto", "calibrate=true", "learning_rate=0.003", "trainer.accelerator=cpu"]
     config = make_config(f"resume={last}", *changed, run="other")
     assert find_resumption(with_learning_rate(config), 1, "32-true")
 

@@ -16,9 +16,8 @@ ALONE = (
 )
 # Settings whose value is one piece of text, whatever characters it has.
 TEXTS = (
-    *("data.root", "data.splits", "data.cache_dir", "model.weights", "model.name", "resume"),
-    *("hydra.run.dir", "hydra.sweep.dir", "features.dir", "paths.logs", "paths.data", "paths.run"),
-    *("paths.cache", "paths.root"),
+    *("data.root", "data.splits", "cache.dir", "model.weights", "model.name", "resume"),
+    *("hydra.run.dir", "hydra.sweep.dir", "paths.logs", "paths.data", "paths.run", "paths.root"),
 )
 PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.\-]*")
 SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort)\(")

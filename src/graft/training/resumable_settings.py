@@ -18,15 +18,16 @@ MAY_DIFFER = (
     "report",
     "logger",
     "callbacks.checkpoint.dirpath",
+    "callbacks.checkpoint.keeps_validation",
     "callbacks.lr_monitor",
     "callbacks.progress",
     "data.root",  # The images, classes and splits are compared by `Resumption.refuse_other_pictures`.
     "data.splits",
     "data.on_error",
     "data.num_workers",
+    "cache",
     "data.cache_dir",
-    "features.dir",
-    "features.limit_gb",
+    "data.cache_limit_gb",
     "trainer.accelerator",
     "trainer.strategy",
     "trainer.limit_test_batches",
@@ -36,6 +37,7 @@ MAY_DIFFER = (
     "trainer.detect_anomaly",
     "trainer.deterministic",
     "trainer.profiler",
+    "trainer.max_time",
     "trainer.max_epochs",  # with a warning; the phases are compared by `Resumption.refuse_other_phases`
     # Compared by their product, the images of one optimizer step.
     "data.batch_size",
