@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from benchmarks import accuracy, frozen, growth, loading, prediction, startup, steps
 from benchmarks.measuring import machine
 from benchmarks.pictures import split_folder
+from pydantic import BeforeValidator, Field
 
-from graft.cli.script_settings import Setting, path, run_script, whole_number
+from graft.cli.script_settings import File, run_script
 from graft.errors import UserError
+from graft.settings import Count, Settings, Words
 
 WORK = Path("logs/benchmark")
 SECTIONS = {
@@ -29,32 +31,39 @@ SECTIONS = {
 }
 
 
-def sections(text: str) -> list[str]:
-    """Read the names of sections, separated by commas."""
-    names = text.split(",")
-    if not set(names) <= set(SECTIONS):
-        raise ValueError(", ".join(SECTIONS))
-    return names
+def split_words(text: str) -> list[str]:
+    """Return the words, which commas separate."""
+    return text.split(",")
 
 
-def budgets(text: str) -> list[int]:
-    """Read whole minutes, separated by commas."""
-    found = [int(number) for number in text.split(",")]
-    if min(found) < 1:
-        raise ValueError("whole minutes, separated by commas")
-    return sorted(found)
+def split_minutes(text: str) -> list[int]:
+    """Return whole numbers, which commas separate, the smallest first."""
+    return sorted(int(number) for number in text.split(","))
 
 
-SETTINGS = {
-    "sections": Setting(sections, "which to measure, separated by commas; all", list(SECTIONS)),
-    "pictures": Setting(path, "a folder of labelled pictures instead of ELPV: PICTURES/CLASS/*"),
-    "repetitions": Setting(whole_number(1), "how often each way runs", 3),
-    "epochs": Setting(whole_number(1), "epochs of the frozen runs", 25),
-    "minutes": Setting(budgets, "how long to fine-tune, separated by commas", [1, 2, 4, 8]),
-    "train": Setting(whole_number(4), "most training pictures, half as many in the other splits; all"),
-    "peers": Setting(path, "a Python that has fastai and autotimm; without it they do not run"),
-    "output": Setting(path, "the page to write", Path("docs/benchmarks.md")),
-}
+class BenchmarkSettings(Settings):
+    """The settings of benchmark.py."""
+
+    sections: Annotated[
+        list[Literal["frozen", "steps", "accuracy", "loading", "growth", "startup", "prediction"]],
+        BeforeValidator(split_words),
+        Words(f"names of sections, separated by commas: {', '.join(SECTIONS)}"),
+    ] = Field(list(SECTIONS), description="which to measure, separated by commas; all")  # type: ignore[arg-type]
+    pictures: File | None = Field(
+        None, description="a folder of labelled images instead of ELPV: PICTURES/CLASS/*"
+    )
+    repetitions: Count = Field(3, description="how often each way runs")
+    epochs: Count = Field(25, description="epochs of the frozen runs")
+    minutes: Annotated[
+        list[Count], BeforeValidator(split_minutes), Words("whole minutes, separated by commas")
+    ] = Field([1, 2, 4, 8], description="how long to fine-tune, separated by commas")
+    train: Annotated[int, Field(ge=4)] | None = Field(
+        None, description="most training images, half as many in the other splits; all"
+    )
+    peers: File | None = Field(
+        None, description="a Python that has fastai and autotimm; without it they do not run"
+    )
+    output: File = Field(Path("docs/benchmarks.md"), description="the page to write")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -108,7 +117,7 @@ def write_page(output: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", BenchmarkSettings, work)
 
 
 if __name__ == "__main__":

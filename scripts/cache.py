@@ -9,15 +9,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from graft.cli.script_settings import Setting, one_of, path, run_script
+from pydantic import Field
+
+from graft.cli.script_settings import File, run_script
+from graft.settings import Settings
 
 CACHE = Path(os.environ.get("GRAFT_CACHE", "~/.cache/graft")).expanduser()
-SETTINGS = {
-    "action": Setting(one_of("list", "clear"), "list, or clear: remove what no run uses", "list"),
-    "dir": Setting(path, "the folder with features/ and images/", CACHE),
-}
+
+
+class CacheScriptSettings(Settings):
+    """The settings of cache.py."""
+
+    action: Literal["list", "clear"] = Field("list", description="list, or clear: remove what no run uses")
+    dir: File = Field(CACHE, description="the folder with features/ and images/")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -57,7 +63,7 @@ def images_of(recipe: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work)
+    return run_script(arguments, __doc__ or "", CacheScriptSettings, work)
 
 
 if __name__ == "__main__":

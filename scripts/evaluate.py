@@ -5,22 +5,33 @@ FOLDER/CLASS/*.jpg: all pictures. FOLDER/{train,val,test}/CLASS/*.jpg, or data.s
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-from graft.cli.script_settings import Setting, checkpoint, one_of, path, run_script, whole_number
+from pydantic import Field
 
-SETTINGS = {
-    "checkpoint": Setting(checkpoint, "a checkpoint, or a file that export.py wrote", is_needed=True),
-    "data.root": Setting(path, "the folder of labelled pictures", is_needed=True),
-    "data.layout": Setting(
-        one_of("auto", "classes", "splits"), "what the top folders are; auto: by their names", "auto"
-    ),
-    "data.splits": Setting(path, "a run's splits.csv, which says the split of each picture"),
-    "split": Setting(one_of("train", "val", "test"), "which split; test where there is one"),
-    "output": Setting(path, "a .json file to write the metrics to as well"),
-    "report": Setting(path, "a .html file to write metrics, figures and mistakes to, as a run does"),
-    "batch_size": Setting(whole_number(1), "pictures that go through the network at once", 32),
-}
+from graft.cli.script_settings import Checkpoint, File, run_script
+from graft.settings import Count, Settings
+
+
+class EvaluateSettings(Settings):
+    """The settings of evaluate.py."""
+
+    checkpoint: Checkpoint = Field(description="a checkpoint, a run's folder, or a file that export.py wrote")
+    root: File = Field(alias="data.root", description="the folder of labelled images")
+    layout: Literal["auto", "classes", "splits"] = Field(
+        "auto", alias="data.layout", description="what the top folders are; auto: by their names"
+    )
+    splits: File | None = Field(
+        None, alias="data.splits", description="a run's splits.csv, which says the split of each image"
+    )
+    split: Literal["train", "val", "test"] | None = Field(
+        None, description="train, val or test; test where there is one"
+    )
+    output: File | None = Field(None, description="a .json file to write the metrics to as well")
+    report: File | None = Field(
+        None, description="a .html file to write metrics, figures and mistakes to, as a run does"
+    )
+    batch_size: Count = Field(32, description="images that go through the network at once")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -36,7 +47,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "data.root"))
+    return run_script(arguments, __doc__ or "", EvaluateSettings, work, ("checkpoint", "data.root"))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graft.cli.script_settings import Setting, checkpoint, path, run_script
+from pydantic import Field
 
-SETTINGS = {
-    "checkpoint": Setting(checkpoint, "a checkpoint of a convolutional network", is_needed=True),
-    "input": Setting(str, "a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file", is_needed=True),
-    "output": Setting(path, "the folder to write to", Path("explanations")),
-}
+from graft.cli.script_settings import Checkpoint, File, run_script
+from graft.settings import PathText, Settings
+
+
+class ExplainSettings(Settings):
+    """The settings of explain.py."""
+
+    checkpoint: Checkpoint = Field(description="a checkpoint of a convolutional network, or a run's folder")
+    input: PathText = Field(description="a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file")
+    output: File = Field(Path("explanations"), description="the folder to write to")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -28,7 +33,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
+    return run_script(arguments, __doc__ or "", ExplainSettings, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

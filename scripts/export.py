@@ -9,19 +9,27 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from graft.cli.script_settings import Setting, boolean, checkpoint, one_of, path, run_script
+from pydantic import Field
+
+from graft.cli.script_settings import Checkpoint, File, run_script
 from graft.errors import UserError
+from graft.settings import PathText, Settings
 
-FORMATS = ("onnx", "torch_export", "openvino", "onnx_int8")
-SETTINGS = {
-    "checkpoint": Setting(checkpoint, "the checkpoint", is_needed=True),
-    "format": Setting(one_of(*FORMATS), "onnx, torch_export, openvino or onnx_int8", "onnx"),
-    "include_preprocessing": Setting(boolean, "true: takes uint8, scales and normalises itself", False),
-    "input": Setting(str, "pictures to verify on, as for predict.py; else those of the run"),
-    "output": Setting(path, "the file to write; else beside the checkpoint"),
-}
+
+class ExportSettings(Settings):
+    """The settings of export.py."""
+
+    checkpoint: Checkpoint = Field(description="the checkpoint, or a run's folder")
+    format: Literal["onnx", "torch_export", "openvino", "onnx_int8"] = Field(
+        "onnx", description="onnx, torch_export, openvino or onnx_int8"
+    )
+    include_preprocessing: bool = Field(False, description="true: takes uint8, scales and normalises itself")
+    input: PathText | None = Field(
+        None, description="images to verify on, as for predict.py; else those of the run"
+    )
+    output: File | None = Field(None, description="the file to write; else beside the checkpoint")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -42,7 +50,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
+    return run_script(arguments, __doc__ or "", ExportSettings, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

@@ -7,20 +7,25 @@ a row with an error, and the exit code 3.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from graft.cli.script_settings import Setting, checkpoint, one_of, path, run_script, share, whole_number
+from pydantic import Field
 
-SETTINGS = {
-    "checkpoint": Setting(checkpoint, "a checkpoint, or a file that export.py wrote", is_needed=True),
-    "input": Setting(str, "a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file", is_needed=True),
-    "output": Setting(path, "the file to write: .csv, .jsonl or .parquet", Path("predictions.csv")),
-    "top_k": Setting(whole_number(1), "how many classes are named, the most probable first", 1),
-    "threshold": Setting(share, "below this probability the label is unsure", 0.0),
-    "tta": Setting(one_of("flip"), "flip: average a picture and its mirror image"),
-    "copy_to": Setting(path, "a new folder that pictures are copied to, sorted by label"),
-    "batch_size": Setting(whole_number(1), "pictures that go through the network at once", 32),
-}
+from graft.cli.script_settings import Checkpoint, File, run_script
+from graft.settings import Count, PathText, Settings, Share
+
+
+class PredictSettings(Settings):
+    """The settings of predict.py."""
+
+    checkpoint: Checkpoint = Field(description="a checkpoint, a run's folder, or a file that export.py wrote")
+    input: PathText = Field(description="a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file")
+    output: File = Field(Path("predictions.csv"), description="the file to write: .csv, .jsonl or .parquet")
+    top_k: Count = Field(1, description="how many classes are named, the most probable first")
+    threshold: Share = Field(0.0, description="below this probability the label is unsure")
+    tta: Literal["flip"] | None = Field(None, description="flip: average an image and its mirror image")
+    copy_to: File | None = Field(None, description="a new folder that images are copied to, sorted by label")
+    batch_size: Count = Field(32, description="images that go through the network at once")
 
 
 def work(settings: dict[str, Any]) -> int:
@@ -34,7 +39,7 @@ def work(settings: dict[str, Any]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the script with these arguments and return the exit code."""
-    return run_script(arguments, __doc__ or "", SETTINGS, work, ("checkpoint", "input"))
+    return run_script(arguments, __doc__ or "", PredictSettings, work, ("checkpoint", "input"))
 
 
 if __name__ == "__main__":

@@ -38,4 +38,4 @@ def test_features_and_pictures_are_listed_and_removed_unless_they_are_being_fill
 def test_a_mistake_is_one_line(cache: Command) -> None:
     found = cache("action=clean")
     assert found.returncode == 2
-    assert found.stderr == "error: action=clean: list or clear is expected.\n"
+    assert found.stderr == "error: action=clean: write list or clear.\n"

@@ -1,79 +1,34 @@
-"""Reads the `key=value` settings of the scripts, and ends them with one line where something is wrong."""
+"""Reads the `key=value` settings of the scripts, which each declares as a pydantic model."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator
 
 from graft.cli.arguments import refuse_other_forms
+from graft.cli.checking import alternatives, fields_of, shown, validated
 from graft.cli.process import exit_code
 from graft.cli.shortcuts import checkpoint_of
-from graft.errors import UserError, suggestion
-
-# Turns the text after `=` into a value; raises ValueError that says what is expected.
-Kind = Callable[[str], Any]
+from graft.errors import UserError
+from graft.settings import Settings, Words
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a script; one without a default is needed."""
-
-    kind: Kind
-    meaning: str
-    default: Any = None
-    is_needed: bool = False
-
-
-def whole_number(least: int) -> Kind:
-    """Return the kind of whole numbers of at least `least`."""
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit()) or int(text) < least:
-            raise ValueError(f"a whole number of {least} or more")
-        return int(text)
-
-    return read
-
-
-def share(text: str) -> float:
-    """Read a number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ValueError("a number between 0 and 1")
-    return value
-
-
-def boolean(text: str) -> bool:
-    """Read true or false."""
-    if text.lower() not in ("true", "false"):
-        raise ValueError("true or false")
-    return text.lower() == "true"
-
-
-def one_of(*choices: str) -> Kind:
-    """Return the kind of the named choices."""
-
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(" or ".join(choices))
-        return text
-
-    return read
-
-
-def path(text: str) -> Path:
-    """Read a path; `~` is the home folder."""
+def as_file(text: str) -> Path:
+    """Return the path; `~` is the home folder."""
     return Path(text).expanduser()
 
 
-def checkpoint(text: str) -> Path:
-    """Read a path; a run's folder means its best checkpoint."""
-    file = path(text)
+def as_checkpoint(text: str) -> Path:
+    """Return the path; a run's folder means its best checkpoint."""
+    file = as_file(text)
     return checkpoint_of(file, "best") if file.is_dir() else file
+
+
+File = Annotated[Path, BeforeValidator(as_file), Words("a path")]
+Checkpoint = Annotated[Path, BeforeValidator(as_checkpoint), Words("a path")]
 
 
 def with_names(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -93,50 +48,54 @@ def with_names(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def read_settings(
-    arguments: Sequence[str], known: Mapping[str, Setting], names: Sequence[str] = ()
+    arguments: Sequence[str], declared: type[Settings], names: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return the value of every known setting, given as key=value or by default.
+    """Return the value of every declared setting by its key, given as key=value or by default.
 
-    Words without `=` are the values of `names`, such as checkpoint and input.
-    Raises UserError for one that is unknown, given twice, empty, of another kind, or needed and missing.
+    Words without `=` are the values of `names`, such as checkpoint and input. Raises UserError for one
+    that is unknown, given twice, empty, of another kind, or needed and missing.
     """
+    fields = fields_of(declared)
     given: dict[str, Any] = {}
-    settings = refuse_other_forms(arguments, lambda _: None)
-    for argument in with_names(settings, names):
-        key, equals, text = argument.partition("=")
-        if key not in known:
-            hint = suggestion(key, known)
-            raise UserError(f"there is no setting '{key}'.{hint} Settings: {', '.join(known)}.")
-        if not equals or not text:
+    for argument in with_names(refuse_other_forms(arguments, lambda _: None), names):
+        key, _, text = argument.partition("=")
+        if not text:
             raise UserError(f"{key} has no value: write {key}=VALUE.")
         if key in given:
             raise UserError(f"{key} is given twice.")
-        try:
-            given[key] = known[key].kind(text)
-        except ValueError as error:
-            raise UserError(f"{key}={text}: {error} is expected.") from error
-    for key, setting in known.items():
-        if setting.is_needed and key not in given:
-            raise UserError(f"{key} is needed: write {key}=VALUE ({setting.meaning}).")
-    return {key: setting.default for key, setting in known.items()} | given
+        given[key] = value_of(text, fields[key].annotation, fields[key].metadata) if key in fields else text
+    settings = validated(declared, given)
+    return {field.alias or name: getattr(settings, name) for name, field in declared.model_fields.items()}
 
 
-def settings_page(documentation: str, known: Mapping[str, Setting]) -> str:
+def value_of(text: str, annotation: Any, metadata: Sequence[Any]) -> Any:
+    """Return the number, switch or null that the text means where the setting takes one, else the text."""
+    kinds = [kind for kind, _ in alternatives(annotation, tuple(metadata))]
+    if not {int, float, bool} & set(kinds):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def settings_page(documentation: str, declared: type[Settings]) -> str:
     """Return the help page: what the script does, and every setting with its meaning."""
-    width = max(map(len, known))
+    fields = fields_of(declared)
+    width = max(map(len, fields))
     lines = [documentation.strip(), "", "settings, as key=value:"]
-    for key, setting in known.items():
-        default = " (needed)" if setting.is_needed else ""
-        if setting.default is not None:
-            default = f" ({str(setting.default).lower() if setting.kind is boolean else setting.default})"
-        lines.append(f"  {key:<{width}}  {setting.meaning}{default}")
+    for key, field in fields.items():
+        default = " (needed)" if field.is_required() else ""
+        if not field.is_required() and field.default is not None:
+            default = f" ({shown(field.default)})"
+        lines.append(f"  {key:<{width}}  {field.description}{default}")
     return "\n".join(lines) + "\n"
 
 
 def run_script(
     arguments: Sequence[str],
     documentation: str,
-    known: Mapping[str, Setting],
+    declared: type[Settings],
     work: Callable[[dict[str, Any]], int],
     names: Sequence[str] = (),
 ) -> int:
@@ -147,8 +106,8 @@ def run_script(
 
     def run() -> int:
         if {"-h", "--help"} & set(arguments):
-            sys.stdout.write(settings_page(documentation, known))
+            sys.stdout.write(settings_page(documentation, declared))
             return 0
-        return work(read_settings(arguments, known, names))
+        return work(read_settings(arguments, declared, names))
 
     return exit_code(run)
