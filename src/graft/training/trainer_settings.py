@@ -32,12 +32,10 @@ class TrainerSettings(TargetSettings):
     deterministic: bool | Literal["warn"]
     log_every_n_steps: Count
     num_sanity_val_steps: Literal[-1] | CountOrZero
-    # Not in the YAML files, or in one of them only.
+    # Not in the YAML files, or in one of them only. `trainer_options` refuses what a run cannot take.
     limit_train_batches: PartOfBatches | None = None
     limit_val_batches: PartOfBatches | None = None
     limit_test_batches: PartOrNothing | None = None
-    limit_predict_batches: PartOrNothing | None = None
-    overfit_batches: PartOrNothing = 0
     fast_dev_run: bool | CountOrZero = False
     min_epochs: Count | None = None
     min_steps: Count | None = None
@@ -47,20 +45,10 @@ class TrainerSettings(TargetSettings):
         ]
         | None
     ) = None
-    val_check_interval: (
-        PartOfBatches | Annotated[Time | dict[str, CountOrZero], Words("a time such as 00:01:30:00")] | None
-    ) = None
-    check_val_every_n_epoch: Count | None = 1
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     detect_anomaly: bool = False
     benchmark: bool | None = None
     inference_mode: bool = True
     sync_batchnorm: bool = False
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | dict[str, Any] | None = None
-    reload_dataloaders_every_n_epochs: CountOrZero = 0
     num_nodes: Annotated[int, Field(ge=1, le=MOST)] = 1
-    barebones: bool = False
-    enable_checkpointing: bool | None = None
-
-
-TRAINER = "lightning.Trainer"
