@@ -223,7 +223,8 @@ class TransferModule(L.LightningModule):
             take_current_rates(scheduler)
 
     def on_train_epoch_start(self) -> None:
-        """Log the number of the phase, counted from 1."""
+        """Log the number of the phase, from 1; forget batches of a group that an early end broke off."""
+        self.group = []
         self.log("phase", float(self.position.get("phase", 0) + 1))
 
     def on_train_epoch_end(self) -> None:
