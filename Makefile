@@ -39,7 +39,7 @@ lint: setup ## check style, format and types without changing anything
 benchmark: setup ## measure Graft against other ways, an hour or more; ARGS="sections=steps", BENCHMARK_DATA=FOLDER
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" fastai autotimm
-	$(BIN)/python scripts/benchmark.py peers=$(PEERS)/bin/python $(if $(BENCHMARK_DATA),pictures=$(BENCHMARK_DATA)) $(ARGS)
+	$(BIN)/python scripts/benchmark.py peers=$(PEERS)/bin/python $(if $(BENCHMARK_DATA),images=$(BENCHMARK_DATA)) $(ARGS)
 
 clean: ## remove the environment and caches; data and logs stay
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache

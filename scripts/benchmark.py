@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from benchmarks import accuracy, frozen, growth, loading, prediction, startup, steps
+from benchmarks.images import split_folder
 from benchmarks.measuring import machine
-from benchmarks.pictures import split_folder
 from pydantic import BeforeValidator, Field
 
 from graft.cli.script_settings import File, run_script
@@ -24,8 +24,8 @@ SECTIONS = {
     "frozen": "A frozen backbone, start to end",
     "steps": "The step of fine-tuning",
     "accuracy": "Time to an accuracy",
-    "loading": "Loading pictures",
-    "growth": "More pictures",
+    "loading": "Loading images",
+    "growth": "More images",
     "startup": "Start-up",
     "prediction": "Prediction",
 }
@@ -49,8 +49,8 @@ class BenchmarkSettings(Settings):
         BeforeValidator(split_words),
         Words(f"names of sections, separated by commas: {', '.join(SECTIONS)}"),
     ] = Field(list(SECTIONS), description="which to measure, separated by commas; all")  # type: ignore[arg-type]
-    pictures: File | None = Field(
-        None, description="a folder of labelled images instead of ELPV: PICTURES/CLASS/*"
+    images: File | None = Field(
+        None, description="a folder of labelled images instead of ELPV: IMAGES/CLASS/*"
     )
     repetitions: Count = Field(3, description="how often each way runs")
     epochs: Count = Field(25, description="epochs of the frozen runs")
@@ -76,12 +76,12 @@ def work(settings: dict[str, Any]) -> int:
         raise UserError("the section accuracy needs peers=PYTHON; `make benchmark` gives it.")
     for name in settings["sections"]:
         if name == "frozen":
-            root = split_folder(settings["pictures"], WORK, settings["train"])
+            root = split_folder(settings["images"], WORK, settings["train"])
             found = frozen.measure(root, WORK, repetitions, settings["epochs"], settings["peers"])
         elif name == "steps":
             found = steps.measure(repetitions)
         elif name == "accuracy":
-            root = split_folder(settings["pictures"], WORK, settings["train"])
+            root = split_folder(settings["images"], WORK, settings["train"])
             curves = settings["output"].with_name("accuracy.png")
             found = accuracy.measure(root, WORK, settings["minutes"], settings["peers"], curves)
         elif name == "loading":
@@ -89,9 +89,9 @@ def work(settings: dict[str, Any]) -> int:
         elif name == "growth":
             found = growth.measure(WORK)
         elif name == "prediction":
-            found = prediction.measure(split_folder(settings["pictures"], WORK), WORK)
+            found = prediction.measure(split_folder(settings["images"], WORK), WORK)
         else:
-            found = startup.measure(split_folder(settings["pictures"], WORK), WORK, repetitions)
+            found = startup.measure(split_folder(settings["images"], WORK), WORK, repetitions)
         peers = settings["peers"] if name in ("frozen", "accuracy") else None
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
         (WORK / f"{name}.md").write_text(

@@ -1,4 +1,4 @@
-"""Look at stored features and decoded pictures, or remove them: python scripts/cache.py [action=clear]
+"""Look at stored features and decoded images, or remove them: python scripts/cache.py [action=clear]
 
 Features are in features/ and decoded images (data.cache=disk) in images/ below the folder that cache.dir
 names; runs fill it and keep it below cache.limit_gb.
@@ -28,7 +28,7 @@ class CacheScriptSettings(Settings):
 
 def work(settings: dict[str, Any]) -> int:
     """Print one line a recipe, and the sum of either kind; remove them where that is asked for."""
-    from graft.cache_folders import cache_folders, remove
+    from graft.data.cache_folders import cache_folders, remove
 
     for kind, told in (("features", features_of), ("images", images_of)):
         root = settings["dir"] / kind

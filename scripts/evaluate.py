@@ -1,6 +1,6 @@
-"""Measure a model on labelled pictures: python scripts/evaluate.py checkpoint=best.ckpt data.root=FOLDER
+"""Measure a model on labelled images: python scripts/evaluate.py checkpoint=best.ckpt data.root=FOLDER
 
-FOLDER/CLASS/*.jpg: all pictures. FOLDER/{train,val,test}/CLASS/*.jpg, or data.splits: those of a split.
+FOLDER/CLASS/*.jpg: all images. FOLDER/{train,val,test}/CLASS/*.jpg, or data.splits: those of a split.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Show where a network looks: python scripts/explain.py checkpoint=best.ckpt input=FOLDER
 
-Writes each picture as PNG with a Grad-CAM heat map of its label, red where the network sees it. One that
+Writes each image as PNG with a Grad-CAM heat map of its label, red where the network sees it. One that
 cannot be read is named, and the exit code is 3.
 """
 
@@ -24,7 +24,7 @@ class ExplainSettings(Settings):
 
 
 def work(settings: dict[str, Any]) -> int:
-    """Write the overlays; return 3 where pictures could not be read."""
+    """Write the overlays; return 3 where images could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.explanation import write_explanations
 

@@ -1,8 +1,8 @@
 """Export a checkpoint: python scripts/export.py checkpoint=best.ckpt format=onnx
 
-The file is verified on 32 real pictures against the checkpoint, then timed. Class names, preprocessing and
+The file is verified on 32 real images against the checkpoint, then timed. Class names, preprocessing and
 temperature are in its metadata. The batch's size is free; the output are logits. onnx_int8 computes in 8-bit
-integers, calibrated on the run's validation pictures, on which its accuracy is measured.
+integers, calibrated on the run's validation images, on which its accuracy is measured.
 """
 
 import os

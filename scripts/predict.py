@@ -1,6 +1,6 @@
-"""Name the class of pictures: python scripts/predict.py checkpoint=best.ckpt input=FOLDER
+"""Name the class of images: python scripts/predict.py checkpoint=best.ckpt input=FOLDER
 
-Pictures are read recursively and written in a stable order, a row each. One that cannot be read becomes
+Images are read recursively and written in a stable order, a row each. One that cannot be read becomes
 a row with an error, and the exit code 3.
 """
 
@@ -29,7 +29,7 @@ class PredictSettings(Settings):
 
 
 def work(settings: dict[str, Any]) -> int:
-    """Write the predictions; return 3 where pictures could not be read."""
+    """Write the predictions; return 3 where images could not be read."""
     # Here, so that mistakes in the settings are told before torch loads.
     from graft.inference.prediction_run import write_predictions
 

@@ -1,4 +1,4 @@
-"""Tiny real picture folders, and the command run as a person runs it."""
+"""Tiny real image folders, and the command run as a person runs it."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 MakeConfig = Callable[..., DictConfig]
 
 
-def write_pictures(folder: Path, count: int, shade: int, seed: int) -> None:
+def write_images(folder: Path, count: int, shade: int, seed: int) -> None:
     """Write `count` noisy 40x48 JPEGs around a grey value."""
     folder.mkdir(parents=True, exist_ok=True)
     chance = np.random.default_rng(seed)
@@ -45,17 +45,17 @@ def write_pictures(folder: Path, count: int, shade: int, seed: int) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of two classes, 12 pictures each, that a linear head can tell apart."""
-    root = tmp_path / "pictures"
-    write_pictures(root / "dark", 12, 80, seed=1)
-    write_pictures(root / "light", 12, 180, seed=2)
+def images(tmp_path: Path) -> Path:
+    """A folder of two classes, 12 images each, that a linear head can tell apart."""
+    root = tmp_path / "images"
+    write_images(root / "dark", 12, 80, seed=1)
+    write_images(root / "light", 12, 180, seed=2)
     return root
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A checkpoint of a tiny network with random weights for `pictures`, whose labels are mixed."""
+    """A checkpoint of a tiny network with random weights for `images`, whose labels are mixed."""
     return write_checkpoint(tmp_path / "tiny.ckpt", ["dark", "light"])
 
 
@@ -79,7 +79,7 @@ def write_checkpoint(path: Path, class_names: list[str]) -> Path:
 
 
 @pytest.fixture
-def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
+def make_config(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
     """Compose the settings of a tiny run in this process: 32 pixels, random weights, no workers.
 
     Neither TensorBoard nor a report, which would take longer than the training, unless they are asked for.
@@ -89,7 +89,7 @@ def make_config(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def make(*overrides: str, run: str = "run", board: bool = False) -> DictConfig:
         tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
-        tiny += [f"data.root={pictures}", "data.image_size=32", "data.batch_size=4"]
+        tiny += [f"data.root={images}", "data.image_size=32", "data.batch_size=4"]
         tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2", "report=false"]
         if not board and not any(setting.startswith("logger=") for setting in overrides):
             tiny += ["logger.tensorboard=null"]

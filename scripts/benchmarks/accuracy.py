@@ -16,7 +16,7 @@ CHOICE = (
 COLOURS = {FASTAI: "#D55E00", AUTOTIMM: "#0072B2", GRAFT: "#009E73"}  # Okabe & Ito, for every eye
 
 
-def measure(root: Path, work: Path, minutes: Sequence[int], peers: Path, picture: Path) -> str:
+def measure(root: Path, work: Path, minutes: Sequence[int], peers: Path, image: Path) -> str:
     """Return the section, and draw its curves; every point is a whole process of its own."""
 
     def peer(script: str, *arguments: str) -> Way:
@@ -36,14 +36,14 @@ def measure(root: Path, work: Path, minutes: Sequence[int], peers: Path, picture
             epochs = epochs_within(budget * 60, found[name])
             if epochs > max(found[name]):
                 found[name][epochs] = way(epochs)
-    draw(found, picture)
+    draw(found, image)
     rows = [
         [name, str(epochs), f"{done.seconds:.0f}", f"{done.result['val']:.3f}", f"{done.result['test']:.3f}"]
         for name, runs in found.items()
         for epochs, done in runs.items()
     ]
     header = ["way", "epochs", "seconds, whole process", "validation", "test"]
-    shown = f"![validation accuracy over time]({picture.name})"
+    shown = f"![validation accuracy over time]({image.name})"
     verdicts = [verdict(found, "val", "validation"), verdict(found, "test", "test")]
     return "\n".join([shown, "", table(header, rows), "", *verdicts, "", CHOICE])
 
@@ -72,7 +72,7 @@ def verdict(found: dict[str, dict[int, Run]], split: str, name: str) -> str:
     return f"{aim}, Graft in {min(reached):.0f} s: {longest.seconds / min(reached):.1f} times as fast."
 
 
-def draw(found: dict[str, dict[int, Run]], picture: Path) -> None:
+def draw(found: dict[str, dict[int, Run]], image: Path) -> None:
     """Draw validation accuracy over seconds, one curve a way."""
     from matplotlib.figure import Figure
 
@@ -87,4 +87,4 @@ def draw(found: dict[str, dict[int, Run]], picture: Path) -> None:
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(picture, dpi=110)
+    figure.savefig(image, dpi=110)

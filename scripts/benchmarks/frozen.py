@@ -34,7 +34,7 @@ def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: Path |
     for name in PASSES:
         times = [found.result["pass"] for found in runs[name]]
         passes.append(
-            f"- {name}: {spread(times)} s for the same pictures, decoded before; "
+            f"- {name}: {spread(times)} s for the same images, decoded before; "
             f"Graft's whole first run takes {ratio(seconds(runs[FIRST]), times)} times that."
         )
     header = ["way", "seconds, whole process", "classic loop / this", "validation", "test"]

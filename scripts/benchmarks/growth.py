@@ -1,4 +1,4 @@
-"""Growth: time and peak memory of a frozen run with 1,000, 10,000 and 100,000 small pictures."""
+"""Growth: time and peak memory of a frozen run with 1,000, 10,000 and 100,000 small images."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks.images import generated
 from benchmarks.measuring import PROJECT, Run, run, table
-from benchmarks.pictures import generated
 
 COUNTS = (1_000, 10_000, 100_000)
 EPOCHS = 3
@@ -15,7 +15,7 @@ TINY = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "dat
 
 
 def measure(work: Path) -> str:
-    """Return the section: a tiny network with random weights, pictures of 32 pixels, a fresh cache."""
+    """Return the section: a tiny network with random weights, images of 32 pixels, a fresh cache."""
     rows, base = [], 0.0
     for count in COUNTS:
         root = generated(work, count, 32, 32)
@@ -27,7 +27,7 @@ def measure(work: Path) -> str:
             growth = f"{done.memory / base - 1:+.1%}" if base else ""
             memory = f"{done.memory / 1e6:.0f}"
             rows.append([f"{count:,}", name, f"{done.seconds:.1f}", *parts, memory, growth])
-    header = ["pictures", "run", "whole process, s", "start and listing, s", "feature pass, s"]
+    header = ["images", "run", "whole process, s", "start and listing, s", "feature pass, s"]
     return table([*header, f"{EPOCHS} epochs of the head, s", "peak memory, MB", "against 10,000"], rows)
 
 

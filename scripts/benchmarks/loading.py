@@ -4,8 +4,8 @@ import statistics
 from functools import partial
 from pathlib import Path
 
+from benchmarks.images import generated
 from benchmarks.measuring import WAYS, paired, run, spread, table
-from benchmarks.pictures import generated
 
 SIZES = {"0.2": (512, 384), "2": (1632, 1224), "12": (4000, 3000)}  # megapixels
 COUNT = 200
@@ -31,4 +31,4 @@ def measure(work: Path, repetitions: int) -> str:
         slowest = statistics.median(speeds["ImageFolder"])
         for name, found in speeds.items():
             rows.append([megapixels, name, spread(found), f"{statistics.median(found) / slowest:.1f}"])
-    return table(["megapixels", "way", "pictures a second", "this / ImageFolder"], rows)
+    return table(["megapixels", "way", "images a second", "this / ImageFolder"], rows)

@@ -7,7 +7,7 @@ from benchmarks.measuring import paired, run, spread, table
 
 
 def measure(root: Path, work: Path, repetitions: int) -> str:
-    """Return the section; the first step is one of fine-tuning, from pictures, one batch of 32."""
+    """Return the section; the first step is one of fine-tuning, from images, one batch of 32."""
     leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAtFirstStep"
     settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
     ways = {

@@ -1,4 +1,4 @@
-"""Fine-tuning ResNet18: pictures a second of the training step alone."""
+"""Fine-tuning ResNet18: images a second of the training step alone."""
 
 import statistics
 from functools import partial
@@ -20,4 +20,4 @@ def measure(repetitions: int) -> str:
     speeds = {way: [run.result["speed"] for run in found] for way, found in runs.items()}
     graft = statistics.median(speeds["Graft"])
     rows = [[way, spread(found), f"{graft / statistics.median(found):.2f}"] for way, found in speeds.items()]
-    return table(["way", "pictures a second", "Graft / this"], rows)
+    return table(["way", "images a second", "Graft / this"], rows)

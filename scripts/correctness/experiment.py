@@ -1,4 +1,4 @@
-"""One frozen run and what to look at in it: the same weights, pictures and order for every way to freeze."""
+"""One frozen run and what to look at in it: the same weights, images and order for every way to freeze."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_transform, with_image_size
 from graft.models.backbones import Backbone, build_backbone
 
-PICTURES = 64
+IMAGES = 64
 SIZE = 96  # pixels
 BATCH_SIZE = 16
 CLASSES = 2
@@ -33,14 +33,14 @@ def pretrained_backbone() -> Backbone:
 
 @cache
 def solar_cells() -> TensorDataset:
-    """Return pictures `[64, 3, 96, 96]` of as many intact as broken cells, and their labels, in turn."""
+    """Return images `[64, 3, 96, 96]` of as many intact as broken cells, and their labels, in turn."""
     labels = read_labels()
-    intact = [path for path, probability, _ in labels if probability == 0][: PICTURES // CLASSES]
-    broken = [path for path, probability, _ in labels if probability == 1][: PICTURES // CLASSES]
+    intact = [path for path, probability, _ in labels if probability == 0][: IMAGES // CLASSES]
+    broken = [path for path, probability, _ in labels if probability == 1][: IMAGES // CLASSES]
     transform = evaluation_transform(with_image_size(pretrained_backbone().preprocessing, SIZE))
     paths = [path for pair in zip(intact, broken, strict=True) for path in pair]
-    pictures = torch.stack([transform(open_rgb(path)) for path in paths])
-    return TensorDataset(pictures, torch.arange(CLASSES).repeat(PICTURES // CLASSES))
+    images = torch.stack([transform(open_rgb(path)) for path in paths])
+    return TensorDataset(images, torch.arange(CLASSES).repeat(IMAGES // CLASSES))
 
 
 def batches() -> DataLoader[tuple[Tensor, ...]]:
@@ -112,7 +112,7 @@ class Observation:
     buffers: tuple[int, int]  # changed, all
     parameters: tuple[int, int]  # changed, all
     change: float  # the largest, of any number in the backbone
-    features: float  # the largest change of the pictures' features, in evaluation mode
+    features: float  # the largest change of the images' features, in evaluation mode
     gap: float  # see `FirstBatch`
     lost: tuple[int, int] | None  # learning tensors in no group, learning tensors; after the unfreezing
     resumed: str
@@ -155,13 +155,13 @@ def changes(before: Iterable[Tensor], after: Iterable[Tensor]) -> list[float]:
 
 @torch.inference_mode()
 def features(backbone: nn.Module) -> Tensor:
-    """Return the features of all pictures in evaluation mode.
+    """Return the features of all images in evaluation mode.
 
     Computed by a network of their own, since another memory layout rounds otherwise.
     """
     network = pretrained_backbone().network.eval()
     network.load_state_dict(backbone.state_dict())
-    return torch.cat([network(pictures) for pictures, _ in batches()])
+    return torch.cat([network(images) for images, _ in batches()])
 
 
 def lost_parameters(trained: Trained) -> tuple[int, int]:

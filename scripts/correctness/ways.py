@@ -51,8 +51,8 @@ class Plain(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross-entropy of a batch."""
         del batch_idx
-        pictures, labels = batch
-        return F.cross_entropy(self.head(self.backbone(pictures)), labels)
+        images, labels = batch
+        return F.cross_entropy(self.head(self.backbone(images)), labels)
 
     def configure_optimizers(self) -> Optimizer:
         """Filter by `requires_grad`, as `BaseFinetuning` asks for, or take the head as its example does."""
@@ -141,16 +141,16 @@ def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
     fitting = trainer(folder, epochs, plugins=[AtomicCheckpointIO()])
     phases = standard(named_stages(classifier), freeze, epochs)
     resumption = position(checkpoint(folder, resume), resume) if resume else None
-    from_pictures = FeatureCache(cache=False, views=0, dtype="float32")
+    from_images = FeatureCache(cache=False, views=0, dtype="float32")
     batches = cast(ImageFolderDataModule, SameBatches())
-    fit_phases(fitting, module, batches, phases, resumption, from_pictures, searches_rate=False)
+    fit_phases(fitting, module, batches, phases, resumption, from_images, searches_rate=False)
     return Trained(module, backbone.network, optimized(fitting), first.gap)
 
 
 def position(path: Path, epochs: int) -> Resumption:
     """Return where in its schedule a checkpoint was saved."""
     saved = read_checkpoint(path)[DESCRIPTION]["position"]
-    return Resumption(path, **saved, next_epoch=epochs, pictures="", learning_rate=LEARNING_RATE)
+    return Resumption(path, **saved, next_epoch=epochs, images="", learning_rate=LEARNING_RATE)
 
 
 def ways() -> list[Way]:
@@ -170,12 +170,7 @@ def ways() -> list[Way]:
             partial(train_with_lightning, Plain, OwnCallback),
         ),
         Way("`requires_grad=False` alone", partial(train_with_lightning, tutorial, None), unfreezes=False),
-        Way(
-            "AutoTimm `freeze_backbone=True`",
-            train_autotimm,
-            unfreezes=False,
-            needs="autotimm",
-        ),
+        Way("AutoTimm `freeze_backbone=True`", train_autotimm, unfreezes=False, needs="autotimm"),
         Way("fastai `freeze()`", partial(train_fastai, True), needs="fastai"),
         Way("fastai `train_bn=False`, `BnFreeze`", partial(train_fastai, False), needs="fastai"),
     ]

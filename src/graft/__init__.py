@@ -1,4 +1,4 @@
-"""Graft: fine-tune a pretrained image model on your own folder of pictures."""
+"""Graft: fine-tune a pretrained image model on your own folder of images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ __all__ = ["load"]
 def load(path: str | Path) -> "Model":
     """Return a trained model, ready to predict: a checkpoint, or a file that `scripts/export.py` wrote.
 
-    `load("best.ckpt").predict(["a.jpg"])[0].label` is the class of a picture. A checkpoint runs on the
+    `load("best.ckpt").predict(["a.jpg"])[0].label` is the class of a image. A checkpoint runs on the
     GPU where there is one. Raises UserError where the file is missing, damaged or no model of Graft's.
     """
     from graft.inference.runtimes import load_model  # torch takes seconds to import, graft none.

@@ -1,7 +1,9 @@
-"""The one kind of error that is the user's to mend: a line that says what was wrong and what to do."""
+"""The one kind of error that the user can fix: one line that says what was wrong and what to do."""
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -16,3 +18,13 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the choice nearest to `name`, or `""` if none is near."""
     nearest = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Return the imported module; UserError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name or module} is not installed; install it with: pip install "graft[{extra}]"'
+        ) from error

@@ -14,7 +14,7 @@ LARGEST_INT = 2**31 - 1
 def keep_freed_memory() -> None:
     """Let glibc reuse large blocks, as activations are, instead of mapping each anew.
 
-    A fresh mapping is filled page by page by the kernel: with batches of 32 pictures of 224 pixels
+    A fresh mapping is filled page by page by the kernel: with batches of 32 images of 224 pixels
     that took longer than the arithmetic (docs/architecture.md has the figures). Peak memory grows by a part
     of one batch's activations. Systems without glibc stay as they are.
     """

@@ -1,4 +1,4 @@
-"""How a picture becomes a network's input at evaluation: the value that travels with the weights."""
+"""How a image becomes a network's input at evaluation: the value that travels with the weights."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command, write_pictures
+from tests.conftest import Command, write_images
 
 TINY = ("model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder")
 
@@ -81,9 +81,9 @@ def test_a_mistyped_setting_is_named_with_its_nearest(
     ],
 )
 def test_a_value_that_does_not_fit_is_named(
-    command: Command, pictures: Path, arguments: list[str], expected: list[str]
+    command: Command, images: Path, arguments: list[str], expected: list[str]
 ) -> None:
-    result = command(*TINY, f"data.root={pictures}", "data.image_size=32", *arguments)
+    result = command(*TINY, f"data.root={images}", "data.image_size=32", *arguments)
     assert_one_line(result, *expected)
 
 
@@ -91,49 +91,49 @@ def test_a_missing_folder_is_named(command: Command, tmp_path: Path) -> None:
     assert_one_line(command(*TINY, f"data.root={tmp_path}/nowhere"), "nowhere")
 
 
-def test_a_folder_without_pictures_is_named(command: Command, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert_one_line(command(*TINY, f"data.root={tmp_path}/empty"), "empty", "picture")
+    assert_one_line(command(*TINY, f"data.root={tmp_path}/empty"), "empty", "image")
 
 
-def test_a_class_too_small_for_its_splits_is_named(command: Command, pictures: Path) -> None:
-    write_pictures(pictures / "rare", 2, 10, seed=3)
-    assert_one_line(command(*TINY, f"data.root={pictures}"), "rare", "2")
+def test_a_class_too_small_for_its_splits_is_named(command: Command, images: Path) -> None:
+    write_images(images / "rare", 2, 10, seed=3)
+    assert_one_line(command(*TINY, f"data.root={images}"), "rare", "2")
 
 
-def test_a_single_class_is_refused(command: Command, pictures: Path) -> None:
-    shutil.rmtree(pictures / "light")
-    assert_one_line(command(*TINY, f"data.root={pictures}"), "dark")
+def test_a_single_class_is_refused(command: Command, images: Path) -> None:
+    shutil.rmtree(images / "light")
+    assert_one_line(command(*TINY, f"data.root={images}"), "dark")
 
 
 def test_a_validation_class_that_training_lacks_is_named(command: Command, tmp_path: Path) -> None:
     for split, names in {"train": ["dark", "light"], "val": ["dark", "odd"]}.items():
         for seed, name in enumerate(names):
-            write_pictures(tmp_path / "split" / split / name, 4, 90 + 50 * seed, seed=seed)
+            write_images(tmp_path / "split" / split / name, 4, 90 + 50 * seed, seed=seed)
     assert_one_line(command(*TINY, f"data.root={tmp_path}/split"), "odd", "val")
 
 
-def test_a_splits_file_that_is_no_text_is_named(command: Command, pictures: Path) -> None:
-    arguments = [f"data.root={pictures}", f"data.splits={pictures}/dark/000.jpg"]
+def test_a_splits_file_that_is_no_text_is_named(command: Command, images: Path) -> None:
+    arguments = [f"data.root={images}", f"data.splits={images}/dark/000.jpg"]
     assert_one_line(command(*TINY, *arguments), "000.jpg", "CSV")
 
 
-def test_unreadable_pictures_are_all_listed(command: Command, pictures: Path) -> None:
-    whole = (pictures / "dark" / "000.jpg").read_bytes()
-    (pictures / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (pictures / "light" / "text.png").write_text("no picture", encoding="utf-8")
-    assert_one_line(command(*TINY, f"data.root={pictures}"), "2", "cut.jpg", "text.png", "data.on_error=skip")
+def test_unreadable_images_are_all_listed(command: Command, images: Path) -> None:
+    whole = (images / "dark" / "000.jpg").read_bytes()
+    (images / "dark" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "light" / "text.png").write_text("no image", encoding="utf-8")
+    assert_one_line(command(*TINY, f"data.root={images}"), "2", "cut.jpg", "text.png", "data.on_error=skip")
 
 
-def test_a_weights_file_that_is_none_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
+def test_a_weights_file_that_is_none_is_named(command: Command, images: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.pth").write_text("no weights", encoding="utf-8")
-    arguments = ["model.weights=notes.pth", f"data.root={pictures}"]
+    arguments = ["model.weights=notes.pth", f"data.root={images}"]
     assert_one_line(command(*TINY, *arguments), "notes.pth")
 
 
-def test_a_folder_that_cannot_be_written_is_named(command: Command, pictures: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(command: Command, images: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file where a folder should be", encoding="utf-8")
-    result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=file/run")
+    result = command(*TINY, f"data.root={images}", "hydra.run.dir=file/run")
     assert_one_line(result, "file/run", "hydra.run.dir")
 
 

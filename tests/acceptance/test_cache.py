@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.cache_folders import Cache, Use, cache_folders
+from graft.data.cache_folders import Cache, Use, cache_folders
 from graft.training.run import train
 from tests.conftest import Command, MakeConfig
 
@@ -16,7 +16,7 @@ def cache(script: Command) -> Command:
     return lambda *arguments, **environment: script("cache.py", *arguments, **environment)
 
 
-def test_features_and_pictures_are_listed_and_removed_unless_they_are_being_filled(
+def test_features_and_images_are_listed_and_removed_unless_they_are_being_filled(
     cache: Command, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     assert "0.0 MB" in cache().stdout

@@ -10,13 +10,13 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from graft import load
 from graft.inference.export.writing import export
 from graft.training.run import train
-from tests.conftest import Command, MakeConfig, write_checkpoint, write_pictures
+from tests.conftest import Command, MakeConfig, write_checkpoint, write_images
 
 
 def test_run_evaluation_predictions_and_exported_file_agree(
-    script: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
+    script: Command, make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
-    write_pictures(pictures / "middle", 12, 130, seed=3)
+    write_images(images / "middle", 12, 130, seed=3)
     learning = (
         "trainer.max_epochs=3",
         "optimizer.lr=0.05",
@@ -27,7 +27,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     assert metrics["temperature"] != 1
     checkpoint = f"checkpoint={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     splits = tmp_path / "run" / "splits.csv"
-    arguments = (f"data.root={pictures}", f"data.splits={splits}", "output=m.json")
+    arguments = (f"data.root={images}", f"data.splits={splits}", "output=m.json")
     result = script("evaluate.py", checkpoint, *arguments)
     assert result.returncode == 0, result.stderr
     evaluated = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
@@ -36,12 +36,12 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     for name in names:
         assert evaluated[name] == pytest.approx(metrics[f"test/{name}"], abs=1e-6), name
 
-    result = script("predict.py", checkpoint, f"input={pictures}")
+    result = script("predict.py", checkpoint, f"input={images}")
     assert result.returncode == 0, result.stderr
     with splits.open(encoding="utf-8") as lines:
         tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
     with (tmp_path / "predictions.csv").open(encoding="utf-8") as lines:
-        rows = {str(Path(row["path"]).relative_to(pictures)): row for row in csv.DictReader(lines)}
+        rows = {str(Path(row["path"]).relative_to(images)): row for row in csv.DictReader(lines)}
     classes = ["dark", "light", "middle"]
     truth = list(tested.values())
     labels = [rows[path]["label"] for path in tested]
@@ -62,13 +62,13 @@ def test_run_evaluation_predictions_and_exported_file_agree(
         assert [float(one[name]) for name in classes] == pytest.approx(shares, abs=1e-4)
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    paths = [pictures / path for path in tested]
+    paths = [images / path for path in tested]
     done = export(
         tmp_path / "run" / "checkpoints" / "best.ckpt", "onnx", tmp_path / "best.onnx", paths, False
     )
     for found in load(done.file).predict(paths):
         assert found.path is not None
-        one = rows[str(found.path.relative_to(pictures))]
+        one = rows[str(found.path.relative_to(images))]
         assert found.label == one["label"]
         assert found.probabilities == pytest.approx([float(one[name]) for name in classes], abs=1e-4)
 
@@ -78,21 +78,21 @@ def test_split_folders_are_measured_on_test_unless_another_is_named(
 ) -> None:
     for split, count in (("test", 4), ("val", 3)):
         for number, name in enumerate(("dark", "light")):
-            write_pictures(tmp_path / "pics" / split / name, count, 80 + 100 * number, seed=count + number)
+            write_images(tmp_path / "pics" / split / name, count, 80 + 100 * number, seed=count + number)
     arguments = (f"checkpoint={checkpoint}", "data.root=pics", "output=m.json")
     for chosen, count in (([], 8), (["split=val"], 6)):
         result = script("evaluate.py", *arguments, *chosen)
         assert result.returncode == 0, result.stderr
-        assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["pictures"] == count
+        assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["images"] == count
     result = script("evaluate.py", *arguments, "split=train")
     assert result.returncode == 2
     assert "split=train is not there: pics has val, test" in result.stderr
 
 
 def test_a_page_is_written_where_it_is_asked_for(
-    script: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    script: Command, tmp_path: Path, images: Path, checkpoint: Path
 ) -> None:
-    arguments = (f"checkpoint={checkpoint}", f"data.root={pictures}")
+    arguments = (f"checkpoint={checkpoint}", f"data.root={images}")
     result = script("evaluate.py", *arguments, "report=page.html")
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -104,9 +104,9 @@ def test_a_page_is_written_where_it_is_asked_for(
     assert "report=page.pdf: it is a .html file" in result.stderr
 
 
-def test_other_classes_are_listed(script: Command, tmp_path: Path, pictures: Path) -> None:
+def test_other_classes_are_listed(script: Command, tmp_path: Path, images: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
-    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={images}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert "does not know: dark. The model's classes: bright, light, odd" in line
@@ -115,17 +115,17 @@ def test_other_classes_are_listed(script: Command, tmp_path: Path, pictures: Pat
 def test_a_folder_that_lacks_a_class_is_measured_as_a_run_does(script: Command, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bee", "dark", "light"])
     for name, split in (("dark", "test"), ("light", "test"), ("bee", "train"), ("dark", "train")):
-        write_pictures(tmp_path / "D" / split / name, 3, 90, seed=len(name))
+        write_images(tmp_path / "D" / split / name, 3, 90, seed=len(name))
     result = script("evaluate.py", f"checkpoint={checkpoint}", "data.root=D", "output=m.json")
     assert result.returncode == 0, result.stderr
     assert "no images of bee" in result.stderr
-    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["pictures"] == 6
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["images"] == 6
 
 
-def test_unreadable_pictures_are_listed(script: Command, pictures: Path, checkpoint: Path) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
-    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={pictures}")
+def test_unreadable_images_are_listed(script: Command, images: Path, checkpoint: Path) -> None:
+    (images / "dark" / "broken.jpg").write_text("no image", encoding="utf-8")
+    result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={images}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert "1 unreadable pictures" in line
+    assert "1 unreadable images" in line
     assert "broken.jpg" in line

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.test_bad_input import assert_one_line
-from tests.conftest import PROJECT, Command, write_pictures
+from tests.conftest import PROJECT, Command, write_images
 
 TINY = (
     *("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32"),
@@ -80,9 +80,9 @@ def test_the_home_folder_is_expanded(command: Command, tmp_path: Path) -> None:
 
 
 def test_every_job_of_a_sweep_runs_and_failed_ones_are_listed(
-    command: Command, tmp_path: Path, pictures: Path
+    command: Command, tmp_path: Path, images: Path
 ) -> None:
-    tiny = (*TINY, f"data.root={pictures}", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    tiny = (*TINY, f"data.root={images}", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     result = command("-m", "freeze=7,true", *tiny)
     assert result.returncode == 1, result.stderr
     assert (tmp_path / "sweep" / "1" / "metrics.json").is_file()
@@ -98,8 +98,8 @@ def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_pr
     command: Command, script: Command, tmp_path: Path
 ) -> None:
     images = tmp_path / "my, images=1"
-    write_pictures(images / "dark", 12, 80, seed=1)
-    write_pictures(images / "light", 12, 180, seed=2)
+    write_images(images / "dark", 12, 80, seed=1)
+    write_images(images / "light", 12, 180, seed=2)
     run = "runs, a=1/one run"
     settings = (*TINY, f"data.root={images.name}", "trainer.max_epochs=1")
     first = command(*settings, "seed=1", "seed=2", "freeze=true", f"hydra.run.dir={run}")

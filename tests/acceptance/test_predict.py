@@ -1,4 +1,4 @@
-"""Predictions through the command: formats, pictures that cannot be read, labels, copies, mistakes."""
+"""Predictions through the command: formats, images that cannot be read, labels, copies, mistakes."""
 
 import csv
 import json
@@ -23,15 +23,15 @@ def read(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
-    predict: Command, make_config: MakeConfig, tmp_path: Path, pictures: Path
+def test_predictions_agree_with_the_test_and_bad_images_are_rows(
+    predict: Command, make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     metrics = train(make_config("trainer.max_epochs=1"))
-    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
+    (images / "dark" / "broken.jpg").write_text("no image", encoding="utf-8")
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "batch_size=5")
+    result = predict(f"checkpoint={checkpoint}", f"input={images}", "batch_size=5")
     assert result.returncode == 3, result.stderr
-    rows = {str(Path(row["path"]).relative_to(pictures)): row for row in read(tmp_path / "predictions.csv")}
+    rows = {str(Path(row["path"]).relative_to(images)): row for row in read(tmp_path / "predictions.csv")}
     assert list(rows) == sorted(rows)
     assert len(rows) == 25
     assert rows["dark/broken.jpg"]["error"]
@@ -46,13 +46,13 @@ def test_predictions_agree_with_the_test_and_bad_pictures_are_rows(
 
 
 def test_the_formats_hold_the_same_numbers_as_the_model(
-    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, images: Path, checkpoint: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
+    (images / "dark" / "broken.jpg").write_text("no image", encoding="utf-8")
     for ending in ("csv", "jsonl", "parquet"):
         output = f"output=p.{ending}"
-        result = predict(f"checkpoint={checkpoint}", f"input={pictures}", "top_k=2", output)
+        result = predict(f"checkpoint={checkpoint}", f"input={images}", "top_k=2", output)
         assert result.returncode == 3, result.stderr
     objects = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
     columns = ["path", "label", "probability", "label_2", "probability_2", "dark", "light", "error"]
@@ -81,13 +81,13 @@ def numbers(row: dict[str, Any]) -> list[float]:
 
 
 def test_file_pattern_and_folder_give_the_same_rows(
-    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+    predict: Command, tmp_path: Path, images: Path, checkpoint: Path
 ) -> None:
     found = []
-    for source in (f"{pictures}/dark", f"{pictures}/dark/*.jpg", f"{pictures}/dark/000.jpg"):
+    for source in (f"{images}/dark", f"{images}/dark/*.jpg", f"{images}/dark/000.jpg"):
         result = predict(f"checkpoint={checkpoint}", f"input={source}")
         assert result.returncode == 0, result.stderr
-        assert "000.jpg" in result.stdout  # Few pictures are shown.
+        assert "000.jpg" in result.stdout  # Few images are shown.
         found.append(read(tmp_path / "predictions.csv"))
     folder, pattern, file = found
     assert folder == pattern
@@ -96,21 +96,19 @@ def test_file_pattern_and_folder_give_the_same_rows(
     assert float(file[0]["light"]) == pytest.approx(float(folder[0]["light"]), abs=1e-6)
 
 
-def test_pictures_are_copied_to_their_labels(
-    predict: Command, tmp_path: Path, pictures: Path, checkpoint: Path
+def test_images_are_copied_to_their_labels(
+    predict: Command, tmp_path: Path, images: Path, checkpoint: Path
 ) -> None:
-    (pictures / "dark" / "broken.jpg").write_text("no picture", encoding="utf-8")
-    arguments = [f"checkpoint={checkpoint}", f"input={pictures}", "threshold=0.6", "tta=flip"]
+    (images / "dark" / "broken.jpg").write_text("no image", encoding="utf-8")
+    arguments = [f"checkpoint={checkpoint}", f"input={images}", "threshold=0.6", "tta=flip"]
     assert predict(*arguments, "copy_to=sorted").returncode == 3
     rows = read(tmp_path / "predictions.csv")
     assert {row["label"] for row in rows} == {"dark", "light", "unsure", ""}
-    expected = {f"{row['label']}/{Path(row['path']).relative_to(pictures)}" for row in rows if row["label"]}
+    expected = {f"{row['label']}/{Path(row['path']).relative_to(images)}" for row in rows if row["label"]}
     copied = [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
     assert {str(path.relative_to(tmp_path / "sorted")) for path in copied} == expected
     for row, found in zip(
-        rows,
-        load(checkpoint).predict([row["path"] for row in rows], threshold=0.6, flip=True),
-        strict=True,
+        rows, load(checkpoint).predict([row["path"] for row in rows], threshold=0.6, flip=True), strict=True
     ):
         assert row["label"] == (found.label or "")
     again = predict(*arguments, "copy_to=sorted")
@@ -118,9 +116,9 @@ def test_pictures_are_copied_to_their_labels(
     assert "not empty" in again.stderr
 
 
-def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, pictures: Path) -> None:
+def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, images: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "odd.ckpt", ["error", "path"])
-    result = predict(f"checkpoint={checkpoint}", f"input={pictures}")
+    result = predict(f"checkpoint={checkpoint}", f"input={images}")
     assert result.returncode == 0, result.stderr
     row = read(tmp_path / "predictions.csv")[0]
     assert float(row["class error"]) + float(row["class path"]) == pytest.approx(1)
@@ -133,29 +131,24 @@ def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, 
     [
         (["chekpoint=a.ckpt"], "Did you mean 'checkpoint'?"),
         (["input=."], "checkpoint is needed"),
-        (["checkpoint=none.ckpt", "input=pictures"], "there is no checkpoint none.ckpt"),
+        (["checkpoint=none.ckpt", "input=images"], "there is no checkpoint none.ckpt"),
         (["--checkpoint=a.ckpt"], "write checkpoint=a.ckpt"),
-        (["checkpoint=tiny.ckpt", "input=picture"], "Did you mean 'pictures'?"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "output=a.txt"], ".csv, .jsonl, .ndjson, .parquet"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "output=none/a.csv"], "there is no folder none"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "top_k=3"], "the model has 2 classes"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "threshold=60"], "between 0 and 1"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "tta=rotate"], "tta=rotate: write flip or null"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "batch_size=0"], "1 or more"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "copy_to=pictures/out"], "would be predicted too"),
-        (["checkpoint=pictures/dark/000.jpg", "input=pictures"], "damaged or no checkpoint"),
-        (["checkpoint=tiny.ckpt", "input=pictures", "input=pictures"], "given twice"),
+        (["checkpoint=tiny.ckpt", "input=image"], "Did you mean 'images'?"),
+        (["checkpoint=tiny.ckpt", "input=images", "output=a.txt"], ".csv, .jsonl, .ndjson, .parquet"),
+        (["checkpoint=tiny.ckpt", "input=images", "output=none/a.csv"], "there is no folder none"),
+        (["checkpoint=tiny.ckpt", "input=images", "top_k=3"], "the model has 2 classes"),
+        (["checkpoint=tiny.ckpt", "input=images", "threshold=60"], "between 0 and 1"),
+        (["checkpoint=tiny.ckpt", "input=images", "tta=rotate"], "tta=rotate: write flip or null"),
+        (["checkpoint=tiny.ckpt", "input=images", "batch_size=0"], "1 or more"),
+        (["checkpoint=tiny.ckpt", "input=images", "copy_to=images/out"], "would be predicted too"),
+        (["checkpoint=images/dark/000.jpg", "input=images"], "damaged or no checkpoint"),
+        (["checkpoint=tiny.ckpt", "input=images", "input=images"], "given twice"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
-    predict: Command,
-    tmp_path: Path,
-    pictures: Path,
-    checkpoint: Path,
-    arguments: list[str],
-    message: str,
+    predict: Command, tmp_path: Path, images: Path, checkpoint: Path, arguments: list[str], message: str
 ) -> None:
-    del pictures, checkpoint
+    del images, checkpoint
     result = predict(*arguments)
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()

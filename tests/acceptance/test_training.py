@@ -31,15 +31,15 @@ def epoch_metrics(run: Path) -> dict[int, dict[str, str]]:
     with (run / "csv" / "metrics.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             shown = {k: v for k, v in row.items() if v and ("train/" in k or "val/" in k)}
-            for key in ("train/loss_step", "train/pictures_per_second"):  # Not at every epoch; a time.
+            for key in ("train/loss_step", "train/images_per_second"):  # Not at every epoch; a time.
                 shown.pop(key, None)
             if shown:
                 epochs.setdefault(int(row["epoch"]), {}).update(shown)
     return epochs
 
 
-def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp_path: Path) -> None:
-    result = command(*TINY, f"data.root={pictures}", "hydra.run.dir=run", "trainer.max_epochs=2", "freeze=1")
+def test_a_run_leaves_what_the_readme_says(command: Command, images: Path, tmp_path: Path) -> None:
+    result = command(*TINY, f"data.root={images}", "hydra.run.dir=run", "trainer.max_epochs=2", "freeze=1")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     run = tmp_path / "run"
@@ -60,10 +60,7 @@ def test_a_run_leaves_what_the_readme_says(command: Command, pictures: Path, tmp
 
 def test_the_default_run_learns_solar_cells_from_packaged_weights(command: Command, tmp_path: Path) -> None:
     result = command(
-        "hydra.run.dir=run",
-        "data.limit=24",
-        "trainer.max_epochs=1",
-        f"paths.data={tmp_path}/data",
+        "hydra.run.dir=run", "data.limit=24", "trainer.max_epochs=1", f"paths.data={tmp_path}/data"
     )
     assert result.returncode == 0, result.stderr
     assert "CC BY-NC-SA 4.0" in result.stdout
@@ -80,12 +77,12 @@ def resnet18_cache(tmp_path: Path) -> Path:
     return file
 
 
-def test_resnet18_trains_from_torchs_cache(command: Command, pictures: Path, resnet18_cache: Path) -> None:
+def test_resnet18_trains_from_torchs_cache(command: Command, images: Path, resnet18_cache: Path) -> None:
     result = command(
         "model=resnet18",
         "freeze=true",
         "data=folder",
-        f"data.root={pictures}",
+        f"data.root={images}",
         "data.image_size=32",
         "trainer.max_epochs=1",
     )
@@ -94,14 +91,9 @@ def test_resnet18_trains_from_torchs_cache(command: Command, pictures: Path, res
     assert "IMAGENET1K_V1" in result.stdout
 
 
-def test_resnet18_without_file_and_network_fails_with_one_line(command: Command, pictures: Path) -> None:
+def test_resnet18_without_file_and_network_fails_with_one_line(command: Command, images: Path) -> None:
     # Port 9 of this machine answers nobody: a machine without network, whatever the real one has.
-    result = command(
-        "model=resnet18",
-        "data=folder",
-        f"data.root={pictures}",
-        https_proxy="http://127.0.0.1:9",
-    )
+    result = command("model=resnet18", "data=folder", f"data.root={images}", https_proxy="http://127.0.0.1:9")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ")
@@ -110,11 +102,11 @@ def test_resnet18_without_file_and_network_fails_with_one_line(command: Command,
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
-    command: Command, pictures: Path, tmp_path: Path
+    command: Command, images: Path, tmp_path: Path
 ) -> None:
     settings = [
         *TINY,
-        f"data.root={pictures}",
+        f"data.root={images}",
         f"paths.logs={tmp_path}/logs",
         "trainer.max_epochs=6",
         "freeze=2",
@@ -156,8 +148,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_stopped(
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, name: str, code: int) -> None:
-    settings = [*TINY, f"data.root={pictures}", "trainer.max_epochs=1000", "hydra.run.dir=run"]
+def test_an_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, name: str, code: int) -> None:
+    settings = [*TINY, f"data.root={images}", "trainer.max_epochs=1000", "hydra.run.dir=run"]
     settings += ["freeze=false", "data.num_workers=2"]
     process = subprocess.Popen(
         [sys.executable, str(PROJECT / "train.py"), *settings],
@@ -183,14 +175,14 @@ def test_an_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path, na
 
 
 def test_two_processes_train_one_run_through_a_phase_change(
-    process: Command, pictures: Path, tmp_path: Path
+    process: Command, images: Path, tmp_path: Path
 ) -> None:
     pretrained = timm.create_model("test_efficientnet").state_dict()
     torch.save(pretrained, tmp_path / "weights.pth")
     settings = [
         *TINY,
         f"model.weights={tmp_path}/weights.pth",
-        f"data.root={pictures}",
+        f"data.root={images}",
         "freeze=1",
         "optimizer.weight_decay=0.5",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
@@ -232,12 +224,12 @@ def test_two_processes_train_one_run_through_a_phase_change(
     assert json.loads((tmp_path / "resumed" / "metrics.json").read_text())["best_epoch"] == 3
 
 
-def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, pictures: Path) -> None:
+def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Path, images: Path) -> None:
     result = command(
         "-m",
         "freeze=true,false",
         *TINY,
-        f"data.root={pictures}",
+        f"data.root={images}",
         "trainer.max_epochs=1",
         "data.limit=6",
         "hydra.sweep.dir=sweep",

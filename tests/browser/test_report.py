@@ -1,6 +1,6 @@
 """The report, opened from disk in headless Chromium, is whole and readable, light and dark, wide and narrow.
 
-With SCREENSHOTS=FOLDER a picture of each is kept.
+With SCREENSHOTS=FOLDER a image of each is kept.
 """
 
 import json

@@ -1,6 +1,6 @@
 """TensorBoard, opened in headless Chromium on a finished run, shows what the run has written.
 
-With SCREENSHOTS=FOLDER a picture of every tab is kept.
+With SCREENSHOTS=FOLDER a image of every tab is kept.
 """
 
 import os
@@ -27,7 +27,7 @@ ALL_TEXT = """
 const texts = [];
 const visit = node => {
   if (node.nodeType === Node.TEXT_NODE) texts.push(node.textContent);
-  if (node.tagName === "IMG" && node.naturalWidth > 300) texts.push("a whole picture");
+  if (node.tagName === "IMG" && node.naturalWidth > 300) texts.push("a whole image");
   if (node.shadowRoot) visit(node.shadowRoot);
   if (node.tagName === "IFRAME" && node.contentDocument) visit(node.contentDocument);
   if (node.tagName !== "STYLE" && node.tagName !== "SCRIPT") node.childNodes.forEach(visit);
@@ -61,8 +61,8 @@ def address(logs: Path) -> Iterator[str]:
 
 def test_every_tab_shows_what_the_run_has_written(address: str, browser: webdriver.Chrome) -> None:
     tabs = {
-        "timeseries": ("train/loss", "val/loss", "train/pictures_per_second", "Smoothed"),
-        "images": ("pictures/training, as the network sees them", "test/confusion matrix", "a whole picture"),
+        "timeseries": ("train/loss", "val/loss", "train/images_per_second", "Smoothed"),
+        "images": ("images/training, as the network sees them", "test/confusion matrix", "a whole image"),
         "projector": ("validation features", "label", "Points: 4"),
         "hparams": ("learning rate", "final/test accuracy"),
     }

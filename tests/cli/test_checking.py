@@ -39,11 +39,7 @@ class Needed(Settings):
         ("size", 32.5, "size=32.5: write a whole number of 1 or more, or null."),
         ("size", True, "size=true: write a whole number of 1 or more, or null."),
         ("size", 0, "size=0: write a whole number of 1 or more, or null."),
-        (
-            "size",
-            99999999999,
-            "size=99999999999: write a whole number between 1 and 2147483647, or null.",
-        ),
+        ("size", 99999999999, "size=99999999999: write a whole number between 1 and 2147483647, or null."),
         ("rate", 0, "rate=0: write a number above 0."),
         ("rate", float("nan"), "rate=nan: write a number above 0."),
         ("rate", "1", "rate=1: write a number above 0."),

@@ -13,7 +13,7 @@ from graft.cli.checking import declared_keys
 from graft.cli.config_groups import group_choices
 from graft.cli.settings import check_settings, declared_settings, plain_entries
 from graft.errors import UserError
-from graft.metrics import Measurements
+from graft.tasks.metrics import Measurements
 from graft.training.settings import METRICS
 from tests.conftest import PROJECT
 
@@ -61,13 +61,13 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_of_every_group_is_declared_and_fits(choice: str, pictures: Path) -> None:
+def test_every_choice_of_every_group_is_declared_and_fits(choice: str, images: Path) -> None:
     needed = {
         "model=any": ["model.name=x"],
         "model=timm": ["model.name=x"],
         "model=torchvision": ["model.name=x"],
     }
-    needed |= {"data=folder": [f"data.root={pictures}"], "finetuning=gradual": ["trainer.max_epochs=20"]}
+    needed |= {"data=folder": [f"data.root={images}"], "finetuning=gradual": ["trainer.max_epochs=20"]}
     config = composed(choice, *needed.get(choice, []))
     check_settings(config)
     values: Any = OmegaConf.to_container(config, resolve=False)

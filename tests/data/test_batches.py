@@ -11,21 +11,16 @@ from graft.data.module import ImageFolderDataModule, resolve_workers
 from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
-from tests.conftest import write_pictures
+from tests.conftest import write_images
 
 SMALL = Preprocessing((20,), (16, 16), "bilinear", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 MakeData = Callable[..., ImageFolderDataModule]
 
 
 @pytest.fixture
-def make_data(pictures: Path, tmp_path: Path) -> MakeData:
+def make_data(images: Path, tmp_path: Path) -> MakeData:
     def make(**settings: object) -> ImageFolderDataModule:
-        held = {
-            "root": str(pictures),
-            "num_workers": 0,
-            "batch_size": 4,
-            "cache_dir": str(tmp_path / "cache"),
-        }
+        held = {"root": str(images), "num_workers": 0, "batch_size": 4, "cache_dir": str(tmp_path / "cache")}
         data = ImageFolderDataModule(augmentation=Augmentation(min_scale=0.3), **(held | settings))  # type: ignore[arg-type]
         data.use_preprocessing(SMALL)
         return data
@@ -36,7 +31,7 @@ def make_data(pictures: Path, tmp_path: Path) -> MakeData:
 def epoch(data: ImageFolderDataModule, number: int = 0) -> list[torch.Tensor]:
     loader = data.train_dataloader()
     loader.batch_sampler.sampler.set_epoch(number)  # type: ignore[union-attr]
-    return [pictures for pictures, _ in loader]
+    return [images for images, _ in loader]
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -67,9 +62,9 @@ def test_loading_leaves_torchs_generator_as_it_was(make_data: MakeData) -> None:
 def test_labels_follow_the_sorted_class_names(make_data: MakeData) -> None:
     data = make_data()
     assert data.class_names == ["dark", "light"]
-    for pictures, labels in data.val_dataloader():
-        assert pictures.dtype == torch.float32
-        means = pictures.mean(dim=(1, 2, 3))
+    for images, labels in data.val_dataloader():
+        assert images.dtype == torch.float32
+        means = images.mean(dim=(1, 2, 3))
         assert torch.equal(labels, (means > 0).long())
 
 
@@ -80,7 +75,7 @@ def test_a_split_that_lacks_a_class_keeps_the_labels_of_the_others(
     for split in ("train", "val", "test"):
         for shade, name in enumerate("abc"):
             if split == "train" or name != "a":
-                write_pictures(root / split / name, 4, 60 + 60 * shade, seed=shade)
+                write_images(root / split / name, 4, 60 + 60 * shade, seed=shade)
     data = make_data(root=str(root))
     assert data.class_names == ["a", "b", "c"]
     assert {int(label) for _, labels in data.val_dataloader() for label in labels} == {1, 2}
@@ -105,7 +100,7 @@ def test_processes_share_the_training_evenly_and_leave_none_out() -> None:
     ("size", "batch_size", "expected"),
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 1, 1])],
 )
-def test_no_training_picture_is_dropped_and_none_stands_alone(
+def test_no_training_image_is_dropped_and_none_stands_alone(
     size: int, batch_size: int, expected: list[int]
 ) -> None:
     batches = TrainingBatches(EpochSampler(size, seed=0), batch_size)
@@ -115,7 +110,7 @@ def test_no_training_picture_is_dropped_and_none_stands_alone(
     assert {index for batch in held for index, _ in batch} == set(range(size))
 
 
-def test_a_picture_that_goes_bad_during_training_stops_it(make_data: MakeData) -> None:
+def test_a_image_that_goes_bad_during_training_stops_it(make_data: MakeData) -> None:
     data = make_data()
     (data.root / data.samples["train"][0].path).write_text("gone bad", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read any more"):
@@ -134,17 +129,17 @@ def test_a_workers_mistake_arrives_as_its_own_line(make_data: MakeData) -> None:
 
 @pytest.mark.parametrize(("names", "gone"), [(["dark"], "class dark"), (["dark", "light"], "split val")])
 def test_what_vanishes_by_skipping_is_refused(
-    make_data: MakeData, pictures: Path, names: list[str], gone: str
+    make_data: MakeData, images: Path, names: list[str], gone: str
 ) -> None:
     if gone == "split val":
         for name in names:
-            (pictures / "train").mkdir(exist_ok=True)
-            (pictures / name).rename(pictures / "train" / name)
-            (pictures / "val" / name).mkdir(parents=True)
-            (pictures / "val" / name / "bad.jpg").write_text("no picture", encoding="utf-8")
+            (images / "train").mkdir(exist_ok=True)
+            (images / name).rename(images / "train" / name)
+            (images / "val" / name).mkdir(parents=True)
+            (images / "val" / name / "bad.jpg").write_text("no image", encoding="utf-8")
     else:
-        for picture in (pictures / "dark").iterdir():
-            picture.write_text("no picture", encoding="utf-8")
+        for image in (images / "dark").iterdir():
+            image.write_text("no image", encoding="utf-8")
     with pytest.raises(UserError, match=f"data.on_error=skip leaves nothing of {gone}:"):
         make_data(on_error="skip")
 
@@ -157,17 +152,17 @@ def test_a_splits_file_whose_classes_do_not_fit_is_refused(make_data: MakeData, 
         make_data(splits=str(tmp_path / "splits.csv"))
 
 
-def test_a_splits_file_may_name_a_picture_that_is_skipped(
-    make_data: MakeData, pictures: Path, tmp_path: Path
+def test_a_splits_file_may_name_a_image_that_is_skipped(
+    make_data: MakeData, images: Path, tmp_path: Path
 ) -> None:
     make_data().write_splits(tmp_path / "splits.csv")
-    (pictures / "dark" / "000.jpg").write_text("no picture", encoding="utf-8")
+    (images / "dark" / "000.jpg").write_text("no image", encoding="utf-8")
     data = make_data(splits=str(tmp_path / "splits.csv"), on_error="skip")
     assert sum(map(len, data.samples.values())) == 23
 
 
-def test_skipped_pictures_are_in_no_split(make_data: MakeData, pictures: Path) -> None:
-    (pictures / "dark" / "000.jpg").write_text("no picture", encoding="utf-8")
+def test_skipped_images_are_in_no_split(make_data: MakeData, images: Path) -> None:
+    (images / "dark" / "000.jpg").write_text("no image", encoding="utf-8")
     data = make_data(on_error="skip")
     assert sum(map(len, data.samples.values())) == 23
     assert all(s.path != "dark/000.jpg" for samples in data.samples.values() for s in samples)

@@ -1,4 +1,4 @@
-"""Pictures that are kept decoded: the same to the eye of evaluation, shared, and never stale or damaged."""
+"""Images that are kept decoded: the same to the eye of evaluation, shared, and never stale or damaged."""
 
 import logging
 import multiprocessing
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from graft.data import decoded
-from graft.data.decoded import PicturesInMemory, Shrinking
+from graft.data.decoded import ImagesInMemory, Shrinking
 from graft.data.images import open_rgb
 from graft.data.module import ImageFolderDataModule
 from graft.data.transforms import Augmentation, evaluation_transform
@@ -30,7 +30,7 @@ MakeData = Callable[..., ImageFolderDataModule]
 
 
 def write_photos(folder: Path, count: int, seed: int) -> None:
-    """Write pictures of smooth noise, wide, high, and one smaller than what is kept."""
+    """Write images of smooth noise, wide, high, and one smaller than what is kept."""
     folder.mkdir(parents=True)
     chance = np.random.default_rng(seed)
     for number in range(count):
@@ -68,11 +68,11 @@ def make_data(tmp_path: Path) -> MakeData:
 
 
 def validation(data: ImageFolderDataModule) -> Tensor:
-    return torch.cat([pictures for pictures, _ in data.val_dataloader()])
+    return torch.cat([images for images, _ in data.val_dataloader()])
 
 
 def training(data: ImageFolderDataModule) -> Tensor:
-    return torch.cat([pictures for pictures, _ in data.train_dataloader()])
+    return torch.cat([images for images, _ in data.train_dataloader()])
 
 
 def entries(tmp_path: Path) -> list[Path]:
@@ -87,29 +87,29 @@ def test_evaluation_is_the_same_to_the_last_bit(make_data: MakeData, resize: tup
         data = make_data(cache, preprocessing=preprocessing)
         assert torch.equal(validation(data), expected)
         assert max(max(data.kept["val"][number].size) for number in range(2)) < 120  # of at least 200
-        tested = torch.cat([pictures for pictures, _ in data.test_dataloader()])
-        plain = data.pictures("test", augmented=False)
+        tested = torch.cat([images for images, _ in data.test_dataloader()])
+        plain = data.images("test", augmented=False)
         assert torch.equal(tested, torch.stack([plain[number, None][0] for number in range(len(plain))]))
 
 
-def test_random_crops_come_out_of_a_picture_of_at_least_1_15_crops(make_data: MakeData) -> None:
+def test_random_crops_come_out_of_a_image_of_at_least_1_15_crops(make_data: MakeData) -> None:
     data = make_data("ram")
     training(data)
     differences = []
     for number, sample in enumerate(data.samples["train"]):
         kept, whole = data.kept["train"][number], open_rgb(data.root / sample.path)
-        assert min(kept.size) == min(37, *whole.size)  # 1.15 * 32; small pictures stay as they are
+        assert min(kept.size) == min(37, *whole.size)  # 1.15 * 32; small images stay as they are
         # The same third of the area out of both, as a random crop takes it.
         boxes = [(0.2 * w, 0.2 * h, 0.75 * w, 0.75 * h) for w, h in (kept.size, whole.size)]
         crops = [
-            picture.resize((32, 32), Image.Resampling.BICUBIC, box=box)
-            for picture, box in zip((kept, whole), boxes, strict=True)
+            image.resize((32, 32), Image.Resampling.BICUBIC, box=box)
+            for image, box in zip((kept, whole), boxes, strict=True)
         ]
         differences.append(np.abs(np.subtract(*[np.asarray(crop, np.float32) for crop in crops])).mean())
     assert 0 < max(differences) < 3  # of 256 grey values
     again = training(make_data("ram"))
     assert torch.equal(training(data), again)
-    assert not torch.equal(training(make_data("none")), again)  # which crops the whole pictures
+    assert not torch.equal(training(make_data("none")), again)  # which crops the whole images
 
 
 def test_without_random_crops_training_is_the_same_to_the_last_bit(make_data: MakeData) -> None:
@@ -138,7 +138,7 @@ def test_another_run_decodes_nothing(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "removed"])
-def test_a_damaged_picture_is_made_anew(make_data: MakeData, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_image_is_made_anew(make_data: MakeData, tmp_path: Path, damage: str) -> None:
     expected = training(make_data("disk"))
     again = make_data("disk")
     loader = again.train_dataloader()
@@ -149,7 +149,7 @@ def test_a_damaged_picture_is_made_anew(make_data: MakeData, tmp_path: Path, dam
     else:
         flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
         file.write_bytes({"truncated": whole[:-5], "emptied": b"", "flipped": flipped}[damage])
-    assert torch.equal(torch.cat([pictures for pictures, _ in loader]), expected)
+    assert torch.equal(torch.cat([images for images, _ in loader]), expected)
     assert file.read_bytes() == whole
 
 
@@ -160,12 +160,12 @@ def test_other_weights_find_none_of_it(make_data: MakeData, tmp_path: Path) -> N
     data = make_data("disk", preprocessing=bilinear)
     validation(data)
     assert len(entries(tmp_path)) == 2 * count
-    picture = open_rgb(data.root / data.samples["val"][0].path, 72)
-    assert torch.equal(validation(data)[0], evaluation_transform(bilinear)(picture))
+    image = open_rgb(data.root / data.samples["val"][0].path, 72)
+    assert torch.equal(validation(data)[0], evaluation_transform(bilinear)(image))
 
 
 def fill(arguments: tuple[MakeData, Path]) -> None:
-    """Read the training pictures once, and write down which of them this process decoded."""
+    """Read the training images once, and write down which of them this process decoded."""
     make, told = arguments
     count = 0
     shrink = Shrinking.__call__
@@ -180,7 +180,7 @@ def fill(arguments: tuple[MakeData, Path]) -> None:
     told.write_text(str(count))
 
 
-def test_two_processes_at_once_decode_every_picture_once(make_data: MakeData, tmp_path: Path) -> None:
+def test_two_processes_at_once_decode_every_image_once(make_data: MakeData, tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     files = [tmp_path / "one", tmp_path / "two"]
     jobs = [fork.Process(target=fill, args=((make_data, file),)) for file in files]
@@ -189,8 +189,8 @@ def test_two_processes_at_once_decode_every_picture_once(make_data: MakeData, tm
     for job in jobs:
         job.join(60)
     assert [job.exitcode for job in jobs] == [0, 0]
-    pictures = len(make_data("none").samples["train"])
-    assert sum(int(file.read_text()) for file in files) == len(entries(tmp_path)) == pictures
+    images = len(make_data("none").samples["train"])
+    assert sum(int(file.read_text()) for file in files) == len(entries(tmp_path)) == images
     assert torch.equal(training(make_data("disk")), training(make_data("ram")))
 
 
@@ -198,7 +198,7 @@ def test_a_worker_gets_the_memory_and_no_copy(make_data: MakeData) -> None:
     data = make_data("ram")
     data.train_dataloader()
     kept = data.kept["train"]
-    assert isinstance(kept, PicturesInMemory)
+    assert isinstance(kept, ImagesInMemory)
     sent = bytes(ForkingPickler.dumps(kept))
     assert len(sent) < 1000 < len(kept[0].tobytes())
     received = pickle.loads(sent)
@@ -206,14 +206,12 @@ def test_a_worker_gets_the_memory_and_no_copy(make_data: MakeData) -> None:
     assert os.fstat(received.file.fileno()).st_ino == os.fstat(kept.file.fileno()).st_ino
 
 
-def test_views_of_a_frozen_backbone_come_out_of_kept_pictures_once_they_are_needed(
-    make_data: MakeData,
-) -> None:
+def test_views_of_a_frozen_backbone_come_out_of_kept_images_once_they_are_needed(make_data: MakeData) -> None:
     data = make_data("ram")
     views, others = Views(data, "train", 3), Views(make_data("none"), "train", 3)
     assert not data.kept
     views.keep_decoded(data)
-    kept = data.pictures("train", augmented=True, kept=data.kept["train"])
+    kept = data.images("train", augmented=True, kept=data.kept["train"])
     seed = int.from_bytes(views.keys[1].tobytes()[:8], "little") >> 2
     assert torch.equal(views[1], kept[0, seed][0])
     assert torch.equal(views[0], others[0])
@@ -221,11 +219,11 @@ def test_views_of_a_frozen_backbone_come_out_of_kept_pictures_once_they_are_need
     assert is_shared == [True, False, False]
 
 
-def test_pictures_that_do_not_fit_into_memory_are_refused(
+def test_images_that_do_not_fit_into_memory_are_refused(
     make_data: MakeData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded, "available_memory", lambda: 1000.0)
-    with pytest.raises(UserError, match=r"data\.cache=ram: 8 pictures take about .* write data\.cache=disk"):
+    with pytest.raises(UserError, match=r"data\.cache=ram: 8 images take about .* write data\.cache=disk"):
         make_data("ram").train_dataloader()
 
 

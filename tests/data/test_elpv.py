@@ -39,7 +39,7 @@ def test_a_prepared_folder_is_left_alone_and_a_damaged_one_is_made_anew(
     next((prepared / "functional").glob("*.png")).unlink()
     with caplog.at_level(logging.INFO):
         elpv.prepare_elpv(prepared, cut=0.5)
-    assert elpv.count_pictures(prepared) == COUNT
+    assert elpv.count_images(prepared) == COUNT
     assert "CC BY-NC-SA 4.0" in caplog.text
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from graft.data.checks import inspect_pictures
+from graft.data.checks import inspect_images
 from graft.data.folder import scan_folder, with_metadata
 from graft.data.module import ImageFolderDataModule
 from graft.data.splits import read_splits
 from graft.errors import UserError
-from graft.inference.search import find_pictures
-from tests.conftest import write_pictures
+from graft.inference.search import find_images
+from tests.conftest import write_images
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -44,17 +44,17 @@ def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     assert len(samples) == 2
 
 
-def test_files_that_are_no_pictures_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_that_are_no_images_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg", "a/notes.txt", "b/film.mpg"))
-    assert "2 files are no pictures" in caplog.text
+    assert "2 files are no images" in caplog.text
     assert "a/notes.txt" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["a/notes.txt"], "no pictures"),
+        (["a/notes.txt"], "no images"),
         (["a/1.jpg", "b/1.jpg", "loose.jpg"], "loose.jpg"),
         (["train/a/1.jpg", "train/loose.jpg"], "loose.jpg"),
         (["val/a/1.jpg", "val/b/1.jpg"], "no train folder"),
@@ -83,11 +83,11 @@ def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path) -> None:
     assert [s.path for s in scan_folder(tmp_path / "root")] == ["a/1.jpg", "b/1.jpg"]
 
 
-def test_a_link_to_itself_is_an_unreadable_picture(tmp_path: Path) -> None:
+def test_a_link_to_itself_is_an_unreadable_image(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg")
     (tmp_path / "a" / "2.jpg").symlink_to(tmp_path / "a" / "2.jpg")
     assert len(scan_folder(tmp_path)) == 2
-    assert list(inspect_pictures([tmp_path / "a" / "2.jpg"], tmp_path / "seen.tsv")[1])
+    assert list(inspect_images([tmp_path / "a" / "2.jpg"], tmp_path / "seen.tsv")[1])
 
 
 def test_metadata_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_metadata_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_suggests_its_neighbour(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(UserError, match="Did you mean 'pictures'"):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match="Did you mean 'images'"):
         scan_folder(tmp_path / "picturs")
 
 
@@ -117,7 +117,7 @@ def test_a_missing_column_or_row_is_named(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("path,wafer\na/1.jpg,mono\n", encoding="utf-8")
     with pytest.raises(UserError, match="Did you mean 'wafer'"):
         with_metadata(tmp_path, samples, "waver", None)
-    with pytest.raises(UserError, match=r"no row for 1 pictures.*b/1\.jpg"):
+    with pytest.raises(UserError, match=r"no row for 1 images.*b/1\.jpg"):
         with_metadata(tmp_path, samples, "wafer", None)
 
 
@@ -175,7 +175,7 @@ def test_what_systems_put_into_folders_is_left_out_and_counted_in_one_line(
     touch(tmp_path, "a/1.jpg", "b/1.jpg", *paths)
     with caplog.at_level(logging.INFO):
         assert [s.path for s in scan_folder(tmp_path)] == ["a/1.jpg", "b/1.jpg"]
-    assert list(find_pictures(str(tmp_path))) == [tmp_path / "a/1.jpg", tmp_path / "b/1.jpg"]
+    assert list(find_images(str(tmp_path))) == [tmp_path / "a/1.jpg", tmp_path / "b/1.jpg"]
     told = [record.getMessage() for record in caplog.records if "of the system" in record.getMessage()]
     assert len(told) == 1
     assert "6 folders of the system are left out (#recycle, $RECYCLE.BIN, @eaDir" in told[0]
@@ -246,8 +246,8 @@ def test_a_root_that_misses_the_classes_leads_to_them(
 
 
 def test_a_file_name_that_is_no_utf_8_goes_through_splits_and_checks(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "root" / "a", 5, 80, seed=0)
-    write_pictures(tmp_path / "root" / "b", 5, 180, seed=1)
+    write_images(tmp_path / "root" / "a", 5, 80, seed=0)
+    write_images(tmp_path / "root" / "b", 5, 180, seed=1)
     odd = os.fsencode(tmp_path / "root" / "a") + b"/caf\xe9.jpg"
     os.rename(os.fsencode(tmp_path / "root" / "a" / "000.jpg"), odd)  # noqa: PTH104
     os.rename(os.fsencode(tmp_path / "root" / "b"), os.fsencode(tmp_path / "root") + b"/b\xe9")  # noqa: PTH104

@@ -8,8 +8,8 @@ import sklearn.datasets
 from PIL import Image
 from torchvision.transforms import v2
 
-from graft.data.checks import inspect_pictures
-from graft.data.images import open_rgb, picture_endings, usual_range
+from graft.data.checks import inspect_images
+from graft.data.images import image_endings, open_rgb, usual_range
 from graft.data.transforms import CropStrips, decoding_side, evaluation_crop, evaluation_transform
 from graft.preprocessing import Preprocessing
 
@@ -18,9 +18,9 @@ GREY = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 
 
 def opened(path: Path) -> np.ndarray:
-    picture = open_rgb(path)
-    assert picture.mode == "RGB"
-    return np.asarray(picture)
+    image = open_rgb(path)
+    assert image.mode == "RGB"
+    return np.asarray(image)
 
 
 def test_grey_is_the_same_in_all_three_channels(tmp_path: Path) -> None:
@@ -68,14 +68,14 @@ def test_without_a_range_no_range_is_guessed_and_values_outside_are_refused(tmp_
 def test_16_bit_png_has_the_range_of_its_bits_however_dark_it_is(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 200], [100, 257]], np.uint16)).save(tmp_path / "a.png")
     assert opened(tmp_path / "a.png").max() == 1
-    assert inspect_pictures([tmp_path / "a.png"], tmp_path / "seen.tsv")[2] == {}
+    assert inspect_images([tmp_path / "a.png"], tmp_path / "seen.tsv")[2] == {}
 
 
 @pytest.mark.parametrize("values", [[0.5, np.nan], [0.5, np.inf]])
 def test_values_that_are_not_finite_are_reported_as_unreadable(tmp_path: Path, values: list[float]) -> None:
     path = tmp_path / "a.tif"
     Image.fromarray(np.array([values], np.float32)).save(path)
-    assert "not finite" in inspect_pictures([path], tmp_path / "seen.tsv")[1][path]
+    assert "not finite" in inspect_images([path], tmp_path / "seen.tsv")[1][path]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_cropping_a_strip_changes_nothing_that_the_network_sees() -> None:
 
 
 def smooth(width: int, height: int) -> Image.Image:
-    """A picture of slow waves, another in each channel."""
+    """A image of slow waves, another in each channel."""
     y, x = np.mgrid[0:height, 0:width] / height
     waves = [np.sin(5 * x + 3 * y), np.cos(4 * x - 2 * y), np.sin(2 * x) * np.cos(6 * y)]
     return Image.fromarray((np.stack(waves, -1) * 120 + 128).astype(np.uint8))
@@ -171,16 +171,16 @@ def test_half_transparent_grey_is_mixed_with_white(tmp_path: Path) -> None:
 
 
 def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.zeros((8, 8), np.uint8), "P")
-    picture.putpalette([200, 100, 50])
-    picture.save(tmp_path / "a.gif")
+    image = Image.fromarray(np.zeros((8, 8), np.uint8), "P")
+    image.putpalette([200, 100, 50])
+    image.save(tmp_path / "a.gif")
     assert (opened(tmp_path / "a.gif") == (200, 100, 50)).all()
 
 
 def test_a_palettes_transparent_colour_is_white(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.zeros((8, 8), np.uint8), "P")
-    picture.putpalette([200, 100, 50])
-    picture.save(tmp_path / "a.png", transparency=0)
+    image = Image.fromarray(np.zeros((8, 8), np.uint8), "P")
+    image.putpalette([200, 100, 50])
+    image.save(tmp_path / "a.png", transparency=0)
     assert (opened(tmp_path / "a.png") == 255).all()
 
 
@@ -204,8 +204,8 @@ def test_common_formats_are_opened(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     Image.new("RGB", (8, 8), (90, 90, 90)).save(path, format="JPEG" if ending == "jfif" else None)
     assert abs(opened(path).astype(int) - 90).max() <= 3
-    assert path.suffix in picture_endings()
+    assert path.suffix in image_endings()
 
 
-def test_documents_and_films_are_no_pictures() -> None:
-    assert not {".pdf", ".eps", ".mpg", ".h5", ".csv", ".txt"} & picture_endings()
+def test_documents_and_films_are_no_images() -> None:
+    assert not {".pdf", ".eps", ".mpg", ".h5", ".csv", ".txt"} & image_endings()

@@ -41,7 +41,7 @@ def test_elpv_is_split_as_in_its_paper() -> None:
         assert abs(tested[stratum] - count / 4) < 1
 
 
-def test_a_split_depends_on_the_seed_but_not_on_the_order_of_the_pictures() -> None:
+def test_a_split_depends_on_the_seed_but_not_on_the_order_of_the_images() -> None:
     held = samples(a=40, b=20)
     first = make_missing_splits(held, FRACTIONS, seed=1)
     assert first == make_missing_splits(held[::-1], FRACTIONS, seed=1)
@@ -62,11 +62,11 @@ def test_every_class_is_in_every_split_however_small_the_fraction() -> None:
 
 
 def test_a_class_too_small_is_named_with_what_is_needed() -> None:
-    with pytest.raises(UserError, match="class rare has 2 pictures, but 3 are needed"):
+    with pytest.raises(UserError, match="class rare has 2 images, but 3 are needed"):
         make_missing_splits(samples(a=20, rare=2), FRACTIONS, seed=0)
 
 
-def test_pictures_of_one_unit_stay_together() -> None:
+def test_images_of_one_unit_stay_together() -> None:
     held = [
         Sample(f"{name}/{unit}-{i}.jpg", name, unit=f"{name}{unit}")
         for name in ("a", "b")
@@ -91,7 +91,7 @@ def test_groups_are_only_blamed_where_there_are_some(unit: str) -> None:
         Sample(f"{name}/{i}.jpg", name, unit=unit and f"{unit} {name}") for name in "ab" for i in range(9)
     ]
     splits = ["train", "val"]
-    with pytest.raises(UserError, match="class a has no picture in train, val") as caught:
+    with pytest.raises(UserError, match="class a has no image in train, val") as caught:
         check_every_class_is_everywhere(held, {"a"}, splits)
     assert ("keep_together" in str(caught.value)) == bool(unit)
 
@@ -99,7 +99,7 @@ def test_groups_are_only_blamed_where_there_are_some(unit: str) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ("train/a train/b val/a", "SOURCE has no pictures in test"),
+        ("train/a train/b val/a", "SOURCE has no images in test"),
         ("train/a val/a test/a", r"one class only in train \(a\)"),
         ("train/a train/b val/a val/c test/a", r"val has classes that train lacks \(c\)"),
     ],
@@ -138,11 +138,11 @@ def test_a_splits_file_gives_back_what_was_written(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("path,split\n", "needs the columns"),
-        ("path,class,split\na/000.jpg,a,train\na/000.jpg,a,val\n", "1 pictures named twice"),
-        ("path,class,split\nc/9.jpg,c,train\n", "1 pictures not in the data folder"),
-        ("path,class,split\na/000.jpg,a,trian\n", "1 pictures in no known split"),
-        ("path,class,split\na/000.jpg,b,train\n", "1 pictures of another class"),
-        ("path,class,split\na/000.jpg,a\n", "1 pictures in no known split"),
+        ("path,class,split\na/000.jpg,a,train\na/000.jpg,a,val\n", "1 images named twice"),
+        ("path,class,split\nc/9.jpg,c,train\n", "1 images not in the data folder"),
+        ("path,class,split\na/000.jpg,a,trian\n", "1 images in no known split"),
+        ("path,class,split\na/000.jpg,b,train\n", "1 images of another class"),
+        ("path,class,split\na/000.jpg,a\n", "1 images in no known split"),
     ],
 )
 def test_a_splits_file_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""A network with known weights, and a count of the pictures that go through it."""
+"""A network with known weights, and a count of the images that go through it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,21 +9,21 @@ import torch
 
 from graft.models.backbones import Backbone, build_backbone
 
-RUNS: list[int] = []  # pictures that went through a backbone, batch by batch
+RUNS: list[int] = []  # images that went through a backbone, batch by batch
 
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Count the pictures that go through any backbone."""
+    """Count the images that go through any backbone."""
     forward = Backbone.forward_with_auxiliary
 
-    def counted(self: Backbone, pictures: torch.Tensor) -> Any:
-        if not pictures.is_meta:  # Trials of sizes compute nothing.
-            RUNS.append(len(pictures))
-        return forward(self, pictures)
+    def counted(self: Backbone, images: torch.Tensor) -> Any:
+        if not images.is_meta:  # Trials of sizes compute nothing.
+            RUNS.append(len(images))
+        return forward(self, images)
 
     monkeypatch.setattr(Backbone, "forward_with_auxiliary", counted)
-    # Folding tries a few pictures of noise, which are not counted.
+    # Folding tries a few images of noise, which are not counted.
     monkeypatch.setattr("graft.features.cache.folded", lambda backbone, _: backbone)
     RUNS.clear()
     yield RUNS

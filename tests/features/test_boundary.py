@@ -1,4 +1,4 @@
-"""What is frozen before the first part that learns runs once; the rest learns the same as from pictures."""
+"""What is frozen before the first part that learns runs once; the rest learns the same as from images."""
 
 import logging
 from pathlib import Path
@@ -39,7 +39,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("source", CASES)
-def test_stored_activations_and_pictures_train_the_same_network(
+def test_stored_activations_and_images_train_the_same_network(
     make_config: MakeConfig, tmp_path: Path, source: str, passes: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     network, train_these, before = CASES[source]
@@ -119,7 +119,7 @@ def test_a_head_that_is_named_by_a_pattern_learns_from_features(
         ([LAST_BLOCKS, "loss.mixup=0.2"], "mixup"),
     ],
 )
-def test_where_rows_cannot_be_stored_pictures_are_used_and_true_is_refused(
+def test_where_rows_cannot_be_stored_images_are_used_and_true_is_refused(
     make_config: MakeConfig,
     settings: list[str],
     reason: str,
@@ -170,9 +170,9 @@ class Branches(nn.Module):
         for parameter in self.past.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return features `[B, 3]`."""
-        found: Tensor = (self.second(self.first(pictures)) + self.past(pictures)).mean(dim=(2, 3))
+        found: Tensor = (self.second(self.first(images)) + self.past(images)).mean(dim=(2, 3))
         return found
 
 
@@ -191,13 +191,13 @@ def test_a_network_is_not_cut_below_a_branch_that_begins_to_learn_from_zero(past
 def test_the_latest_exact_cut_is_found_whatever_lies_around_it() -> None:
     backbone = build_backbone("torchvision", "resnet18", None)
     classifier = Classifier(backbone, build_head(backbone, 2)).eval()
-    pictures = torch.randn(2, 3, 32, 32)
+    images = torch.randn(2, 3, 32, 32)
     for learns, before in (
         ("layer4.1.*", "layer4.1"),
         ("layer4.1.conv2.*", "layer4.1"),
         ("layer2.*", "layer2"),
     ):
         apply_phase(classifier, Phase("some", (learns, "head"), 1))
-        cut = find_cut(classifier, pictures)
+        cut = find_cut(classifier, images)
         assert cut is not None
         assert cut.before == f"network.{before}"

@@ -1,4 +1,4 @@
-"""A frozen backbone runs once, and the head learns what it would have learned from pictures."""
+"""A frozen backbone runs once, and the head learns what it would have learned from images."""
 
 import gc
 import logging
@@ -14,13 +14,13 @@ import torch
 from omegaconf import DictConfig
 
 import graft
-from graft.cache_folders import cache_folders
+from graft.data.cache_folders import cache_folders
 from graft.errors import UserError
 from graft.features import extraction
 from graft.features.recipe import code_digest
 from graft.features.store import FeatureStore
 from graft.training.run import train
-from tests.conftest import MakeConfig, write_pictures
+from tests.conftest import MakeConfig, write_images
 
 
 def head(run: Path) -> dict[str, torch.Tensor]:
@@ -37,7 +37,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("source", NETWORKS)
-def test_stored_features_and_pictures_train_the_same_classifier(
+def test_stored_features_and_images_train_the_same_classifier(
     make_config: MakeConfig, tmp_path: Path, source: str, passes: list[int]
 ) -> None:
     settings = [*NETWORKS[source], "augmentation=none", "head.dropout=0.2", "data.balanced=true"]
@@ -56,29 +56,29 @@ def test_stored_features_and_pictures_train_the_same_classifier(
 
 
 def test_another_seed_optimizer_and_grown_folder_compute_only_what_is_new(
-    make_config: MakeConfig, weights: str, pictures: Path, passes: list[int]
+    make_config: MakeConfig, weights: str, images: Path, passes: list[int]
 ) -> None:
     train(make_config(weights, "augmentation=none"))
     assert sum(passes) == 1 + 24
     train(make_config(weights, "augmentation=none", "seed=3", "optimizer=sgd", run="second"))
     assert sum(passes) == 1 + 24 + 1
-    write_pictures(pictures / "new", 3, 120, seed=9)
-    for file in (pictures / "new").iterdir():
-        shutil.move(file, pictures / "dark" / f"new-{file.name}")
-    (pictures / "new").rmdir()
+    write_images(images / "new", 3, 120, seed=9)
+    for file in (images / "new").iterdir():
+        shutil.move(file, images / "dark" / f"new-{file.name}")
+    (images / "new").rmdir()
     train(make_config(weights, "augmentation=none", run="grown"))
     assert sum(passes) == 1 + 24 + 1 + 1 + 3
 
 
-@pytest.mark.parametrize("change", ["another picture", "image size", "weights"])
+@pytest.mark.parametrize("change", ["another image", "image size", "weights"])
 def test_what_changes_the_features_is_computed_anew(
-    make_config: MakeConfig, weights: str, pictures: Path, passes: list[int], change: str
+    make_config: MakeConfig, weights: str, images: Path, passes: list[int], change: str
 ) -> None:
     train(make_config(weights, "augmentation=none"))
     before = sum(passes)
     more = []
-    if change == "another picture":
-        shutil.copyfile(pictures / "light" / "001.jpg", pictures / "dark" / "001.jpg")
+    if change == "another image":
+        shutil.copyfile(images / "light" / "001.jpg", images / "dark" / "001.jpg")
     elif change == "image size":
         more = ["data.image_size=40"]
     else:
@@ -86,8 +86,8 @@ def test_what_changes_the_features_is_computed_anew(
         state["bn1.running_mean"] += 1e-3
         torch.save(state, weights.split("=")[1])
     train(make_config(weights, "augmentation=none", *more, run="second"))
-    # A copy of another picture is that picture.
-    assert sum(passes) - before == (1 if change == "another picture" else 1 + 24)
+    # A copy of another image is that image.
+    assert sum(passes) - before == (1 if change == "another image" else 1 + 24)
 
 
 def test_views_are_augmented_and_one_is_drawn_each_epoch(
@@ -114,7 +114,7 @@ def test_views_are_augmented_and_one_is_drawn_each_epoch(
         (["+trainer.limit_train_batches=2"], "only a part"),
     ],
 )
-def test_where_pictures_are_needed_they_are_used_and_true_is_refused(
+def test_where_images_are_needed_they_are_used_and_true_is_refused(
     make_config: MakeConfig, settings: list[str], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -238,7 +238,7 @@ def test_the_test_split_is_left_alone_where_another_phase_follows(
     make_config: MakeConfig, weights: str, tmp_path: Path, passes: list[int]
 ) -> None:
     settings = [weights, "freeze=1", "augmentation=none", "trainer.max_steps=3"]
-    metrics = train(make_config(*settings))  # It ends in the first phase, and is tested from pictures.
+    metrics = train(make_config(*settings))  # It ends in the first phase, and is tested from images.
     rows = (tmp_path / "run" / "splits.csv").read_text().splitlines()
     assert sum(passes) == 1 + 24
     assert [row.rsplit(",")[-1] for row in rows].count("test") == passes[-1]

@@ -32,8 +32,8 @@ def with_statistics(network: nn.Module) -> nn.Module:
 def test_features_are_the_same_without_norms(source: str, name: str) -> None:
     backbone = with_statistics(build_backbone(source, name, weights=None))
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    pictures = torch.randn(2, 3, 64, 64)
-    fast = folded(backbone, pictures)
+    images = torch.randn(2, 3, 64, 64)
+    fast = folded(backbone, images)
     assert norms(fast) == 0
     other = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
@@ -48,8 +48,8 @@ class Branch(nn.Module):
         super().__init__()
         self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps = self.convolution(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.convolution(images)
         return (self.norm(maps) + maps).flatten(1)
 
 

@@ -21,7 +21,7 @@ from tests.conftest import MakeConfig
 
 
 class Rows(FeatureDataset):
-    """Features in memory, `views` rows a picture."""
+    """Features in memory, `views` rows a image."""
 
     def __init__(self, rows: torch.Tensor, labels: torch.Tensor, views: int = 1) -> None:
         self.rows, self.labels, self.places = rows, labels, np.zeros((len(labels), views, 2), int)

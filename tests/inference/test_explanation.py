@@ -22,7 +22,7 @@ pytest.importorskip("pytorch_grad_cam")
 
 
 class Brightness(nn.Module):
-    """Says light where the picture is bright somewhere: the maps are the picture itself, smaller."""
+    """Says light where the image is bright somewhere: the maps are the image itself, smaller."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,17 +32,17 @@ class Brightness(nn.Module):
             self.maps.weight.fill_(1 / 16)
             self.head.weight.copy_(torch.tensor([[-1.0] * 3, [1.0] * 3]))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the logits of dark and light."""
-        logits: Tensor = self.head(self.maps(pictures).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.maps(images).mean(dim=(2, 3)))
         return logits
 
 
 def test_the_heat_lies_where_the_label_comes_from(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (32, 32), "black")
-    picture.paste("white", (20, 4, 28, 12))
-    picture.save(tmp_path / "spot.png")
-    (tmp_path / "bad.png").write_text("no picture", encoding="utf-8")
+    image = Image.new("RGB", (32, 32), "black")
+    image.paste("white", (20, 4, 28, 12))
+    image.save(tmp_path / "spot.png")
+    (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
     preprocessing = Preprocessing((32,), (32, 32), "bilinear", True, (0.0,) * 3, (1.0,) * 3)
     loaded = LoadedClassifier(Brightness().eval(), ["dark", "light"], preprocessing)  # type: ignore[arg-type]
     bad, found = explain(loaded, iter([tmp_path / "bad.png", tmp_path / "spot.png"]))
@@ -61,11 +61,11 @@ def test_the_heat_lies_where_the_label_comes_from(tmp_path: Path) -> None:
 def test_the_last_feature_maps_are_found(source: str, name: str) -> None:
     backbone = build_backbone(source, name, weights=None)
     classifier = Classifier(backbone, build_head(backbone, 2, dropout=0.0, hidden=None)).eval()
-    pictures = torch.zeros(1, 3, 96, 96)
-    module, is_channels_last = last_feature_maps(classifier, pictures)
+    images = torch.zeros(1, 3, 96, 96)
+    module, is_channels_last = last_feature_maps(classifier, images)
     outputs: list[Tensor] = []
     module.register_forward_hook(lambda _, __, output: outputs.append(output))
-    classifier(pictures)
+    classifier(images)
     assert outputs[0].ndim == 4
     assert min(outputs[0].shape[2:] if not is_channels_last else outputs[0].shape[1:3]) > 1
 
@@ -77,37 +77,37 @@ def test_a_transformer_of_tokens_is_refused() -> None:
         last_feature_maps(classifier, torch.zeros(1, 3, *backbone.preprocessing.crop))
 
 
-def test_the_script_writes_a_png_for_each_picture(
+def test_the_script_writes_a_png_for_each_image(
     tmp_path: Path,
     checkpoint: Path,
-    pictures: Path,
+    images: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (pictures / "dark" / "bad.jpg").write_text("no picture", encoding="utf-8")
+    (images / "dark" / "bad.jpg").write_text("no image", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["explain.py", f"checkpoint={checkpoint}", f"input={pictures}"])
+    monkeypatch.setattr(sys, "argv", ["explain.py", f"checkpoint={checkpoint}", f"input={images}"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(PROJECT / "scripts" / "explain.py"), run_name="__main__")
     assert end.value.code == 3
     written = sorted((tmp_path / "explanations").rglob("*.png"))
     assert len(written) == 24
-    with Image.open(tmp_path / "explanations" / "dark" / "000.jpg.png") as picture:
-        assert (picture.size, picture.mode) == ((32, 32), "RGB")
+    with Image.open(tmp_path / "explanations" / "dark" / "000.jpg.png") as image:
+        assert (image.size, image.mode) == ((32, 32), "RGB")
     assert "bad.jpg  cannot be read" in capsys.readouterr().out
 
 
-def test_an_exported_file_is_refused(tmp_path: Path, pictures: Path) -> None:
+def test_an_exported_file_is_refused(tmp_path: Path, images: Path) -> None:
     pytest.importorskip("pytorch_grad_cam")
     (tmp_path / "best.onnx").write_bytes(b"")
     with pytest.raises(UserError, match=r"best\.onnx: Grad-CAM needs a checkpoint"):
-        write_explanations(tmp_path / "best.onnx", str(pictures), tmp_path / "out")
+        write_explanations(tmp_path / "best.onnx", str(images), tmp_path / "out")
 
 
 def test_overlays_are_drawn_once_where_they_can_be_and_else_the_reason_is_given(
-    pictures: Path, checkpoint: Path, tmp_path: Path
+    images: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    paths = [pictures / "dark" / "000.jpg", tmp_path / "gone.jpg", pictures / "light" / "000.jpg"]
+    paths = [images / "dark" / "000.jpg", tmp_path / "gone.jpg", images / "light" / "000.jpg"]
     overlays = Overlays(checkpoint)
     first = overlays.of(paths[:2])
     assert (list(first), overlays.why_none) == (paths[:1], "")
@@ -120,9 +120,9 @@ def test_overlays_are_drawn_once_where_they_can_be_and_else_the_reason_is_given(
 
 
 def test_without_grad_cam_overlays_name_the_extra(
-    pictures: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     overlays = Overlays(checkpoint)
-    assert overlays.of([pictures / "dark" / "000.jpg"]) == {}
+    assert overlays.of([images / "dark" / "000.jpg"]) == {}
     assert "graft[explain]" in overlays.why_none

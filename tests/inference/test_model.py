@@ -1,4 +1,4 @@
-"""A loaded model: labels and probabilities, in order, lazily, whatever is wrong with a picture."""
+"""A loaded model: labels and probabilities, in order, lazily, whatever is wrong with a image."""
 
 import subprocess
 import sys
@@ -16,17 +16,17 @@ from graft.data.transforms import decoding_side, evaluation_transform
 from graft.errors import UserError
 from graft.inference.model import Model
 from graft.inference.runtimes import load_model
-from graft.inference.search import find_pictures
+from graft.inference.search import find_images
 from graft.preprocessing import Preprocessing
 from graft.training.run import train
-from tests.conftest import MakeConfig, write_pictures
+from tests.conftest import MakeConfig, write_images
 
 PREPROCESSING = Preprocessing((8,), (8, 8), "bilinear", True, (0.5,) * 3, (0.5,) * 3)
 
 
-def brightness(pictures: torch.Tensor) -> torch.Tensor:
+def brightness(images: torch.Tensor) -> torch.Tensor:
     """A network whose second logit is the left column's mean brightness, from 0 to 1."""
-    shade = pictures[..., 0].float().mean(dim=(1, 2)) / 255
+    shade = images[..., 0].float().mean(dim=(1, 2)) / 255
     return torch.stack([torch.zeros_like(shade), shade], dim=1)
 
 
@@ -35,11 +35,11 @@ def model() -> Model:
     return Model(brightness, ["dark", "light"], PREPROCESSING)
 
 
-def test_probabilities_are_those_of_the_transform_of_training(checkpoint: Path, pictures: Path) -> None:
+def test_probabilities_are_those_of_the_transform_of_training(checkpoint: Path, images: Path) -> None:
     from graft.models.checkpoints import load_classifier
 
     loaded = load_classifier(checkpoint)
-    paths = sorted(pictures.rglob("*.jpg"))
+    paths = sorted(images.rglob("*.jpg"))
     transform = evaluation_transform(loaded.preprocessing)
     side = decoding_side(loaded.preprocessing)
     with torch.inference_mode():
@@ -52,7 +52,7 @@ def test_probabilities_are_those_of_the_transform_of_training(checkpoint: Path, 
     assert len({p.label for p in found}) == 2
 
 
-def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Path) -> None:
+def test_unreadable_images_keep_their_place_and_batches_are_full(images: Path) -> None:
     sizes = []
 
     def network(batch: torch.Tensor) -> torch.Tensor:
@@ -60,8 +60,8 @@ def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Pat
         return brightness(batch)
 
     for name in ("002a.jpg", "005a.jpg"):
-        (pictures / "dark" / name).write_text("no picture", encoding="utf-8")
-    paths = [*sorted((pictures / "dark").iterdir()), pictures / "gone.jpg"]
+        (images / "dark" / name).write_text("no image", encoding="utf-8")
+    paths = [*sorted((images / "dark").iterdir()), images / "gone.jpg"]
     found = list(Model(network, ["dark", "light"], PREPROCESSING).stream(paths, batch_size=5))
     assert [p.path for p in found] == paths
     assert [p.path.name for p in found if p.path and p.error] == ["002a.jpg", "005a.jpg", "gone.jpg"]
@@ -69,14 +69,14 @@ def test_unreadable_pictures_keep_their_place_and_batches_are_full(pictures: Pat
     assert sizes == [5, 5, 2]
 
 
-def test_any_number_of_pictures_is_taken_a_few_at_a_time(model: Model, pictures: Path) -> None:
+def test_any_number_of_images_is_taken_a_few_at_a_time(model: Model, images: Path) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
         nonlocal taken
         while True:
             taken += 1
-            yield pictures / "dark" / "000.jpg"
+            yield images / "dark" / "000.jpg"
 
     stream = model.stream(endless(), batch_size=4)
     for _ in range(40):
@@ -84,8 +84,8 @@ def test_any_number_of_pictures_is_taken_a_few_at_a_time(model: Model, pictures:
     assert taken <= 40 + 4 + 2 * 4
 
 
-def test_many_unreadable_pictures_do_not_wait_for_a_full_batch(model: Model, pictures: Path) -> None:
-    good, bad = pictures / "dark" / "000.jpg", pictures / "gone.jpg"
+def test_many_unreadable_images_do_not_wait_for_a_full_batch(model: Model, images: Path) -> None:
+    good, bad = images / "dark" / "000.jpg", images / "gone.jpg"
     taken = 0
 
     def endless() -> Iterator[Path]:
@@ -99,12 +99,12 @@ def test_many_unreadable_pictures_do_not_wait_for_a_full_batch(model: Model, pic
     assert taken < 100
 
 
-def test_flip_averages_a_picture_and_its_mirror_image(tmp_path: Path) -> None:
+def test_flip_averages_a_image_and_its_mirror_image(tmp_path: Path) -> None:
     from PIL import Image
 
-    picture = Image.new("L", (8, 8), 0)
-    picture.paste(255, (4, 0, 8, 8))
-    picture.save(tmp_path / "half.png")
+    image = Image.new("L", (8, 8), 0)
+    image.paste(255, (4, 0, 8, 8))
+    image.save(tmp_path / "half.png")
     model = Model(brightness, ["dark", "light"], PREPROCESSING)
     (plain,) = model.predict([tmp_path / "half.png"])
     (flipped,) = model.predict([tmp_path / "half.png"], flip=True)
@@ -112,16 +112,16 @@ def test_flip_averages_a_picture_and_its_mirror_image(tmp_path: Path) -> None:
     assert flipped.probabilities[1] == pytest.approx((0.5 + torch.sigmoid(torch.tensor(1.0)).item()) / 2)
 
 
-def test_below_the_threshold_the_label_is_unsure(model: Model, pictures: Path) -> None:
-    paths = sorted((pictures / "light").iterdir())
+def test_below_the_threshold_the_label_is_unsure(model: Model, images: Path) -> None:
+    paths = sorted((images / "light").iterdir())
     probabilities = sorted(p.probability for p in model.predict(paths))
     middle = (probabilities[5] + probabilities[6]) / 2
     labels = [p.label for p in model.predict(paths, threshold=middle)]
     assert sorted(map(str, labels)) == ["light"] * 6 + ["unsure"] * 6
 
 
-def test_a_temperature_divides_the_logits(pictures: Path) -> None:
-    path = pictures / "light" / "000.jpg"
+def test_a_temperature_divides_the_logits(images: Path) -> None:
+    path = images / "light" / "000.jpg"
     (plain,) = Model(brightness, ["dark", "light"], PREPROCESSING).predict([path])
     (warm,) = Model(brightness, ["dark", "light"], PREPROCESSING, temperature=2.0).predict([path])
     logit = torch.tensor(plain.probability).logit()
@@ -143,57 +143,57 @@ def test_importing_graft_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_file_folder_and_pattern_find_the_same_pictures(tmp_path: Path) -> None:
+def test_file_folder_and_pattern_find_the_same_images(tmp_path: Path) -> None:
     root = tmp_path / "more"
-    write_pictures(root / "b" / "deep", 2, 80, seed=1)
-    write_pictures(root / "a", 2, 80, seed=2)
-    write_pictures(root, 1, 80, seed=3)
-    (root / "a" / "notes.txt").write_text("no picture", encoding="utf-8")
+    write_images(root / "b" / "deep", 2, 80, seed=1)
+    write_images(root / "a", 2, 80, seed=2)
+    write_images(root, 1, 80, seed=3)
+    (root / "a" / "notes.txt").write_text("no image", encoding="utf-8")
     (root / ".hidden.jpg").write_text("hidden", encoding="utf-8")
     (root / "a" / "[1].JPG").write_bytes((root / "000.jpg").read_bytes())
-    found = list(find_pictures(str(root)))
+    found = list(find_images(str(root)))
     assert found == sorted(p for p in root.rglob("[!.]*") if p.suffix.lower() == ".jpg")
-    assert list(find_pictures(f"{root}/**/*")) == found
-    assert list(find_pictures(f"{root}/a/*.jpg")) == [root / "a" / "000.jpg", root / "a" / "001.jpg"]
-    assert list(find_pictures(f"{root}/a/[1].JPG")) == [root / "a" / "[1].JPG"]
+    assert list(find_images(f"{root}/**/*")) == found
+    assert list(find_images(f"{root}/a/*.jpg")) == [root / "a" / "000.jpg", root / "a" / "001.jpg"]
+    assert list(find_images(f"{root}/a/[1].JPG")) == [root / "a" / "[1].JPG"]
 
 
-def test_a_folder_is_walked_as_its_pictures_are_asked_for(tmp_path: Path) -> None:
+def test_a_folder_is_walked_as_its_images_are_asked_for(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_pictures(tmp_path / "walk" / name, 1, 80, seed=1)
-    found = find_pictures(str(tmp_path / "walk"))
+        write_images(tmp_path / "walk" / name, 1, 80, seed=1)
+    found = find_images(str(tmp_path / "walk"))
     next(found)
-    write_pictures(tmp_path / "walk" / "b", 3, 80, seed=1)
+    write_images(tmp_path / "walk" / "b", 3, 80, seed=1)
     assert len(list(found)) == 3
 
 
 def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
-    write_pictures(tmp_path / "loop", 1, 80, seed=1)
+    write_images(tmp_path / "loop", 1, 80, seed=1)
     (tmp_path / "loop" / "z").symlink_to(tmp_path / "loop", target_is_directory=True)
-    assert list(find_pictures(str(tmp_path / "loop"))) == [tmp_path / "loop" / "000.jpg"]
+    assert list(find_images(str(tmp_path / "loop"))) == [tmp_path / "loop" / "000.jpg"]
 
 
 @pytest.mark.parametrize("source", ["piks", "*.tiff", "empty"])
-def test_input_without_pictures_is_refused(tmp_path: Path, source: str) -> None:
+def test_input_without_images_is_refused(tmp_path: Path, source: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no pictures|no such file or folder"):
-        find_pictures(str(tmp_path / source))
+    with pytest.raises(UserError, match=r"no images|no such file or folder"):
+        find_images(str(tmp_path / source))
 
 
-def test_images_and_arrays_are_taken_like_their_files(model: Model, pictures: Path) -> None:
-    paths = sorted((pictures / "dark").iterdir())[:3]
+def test_images_and_arrays_are_taken_like_their_files(model: Model, images: Path) -> None:
+    paths = sorted((images / "dark").iterdir())[:3]
     expected = model.predict(paths)
-    images = [Image.open(path) for path in paths]
-    for given in (images, [np.asarray(image) for image in images]):
+    opened = [Image.open(path) for path in paths]
+    for given in (opened, [np.asarray(image) for image in opened]):
         found = model.predict(given)
         assert [p.label for p in found] == [p.label for p in expected]
         assert [p.path for p in found] == [None] * 3
-    grey = model.predict([np.asarray(images[0].convert("L"))])[0]
+    grey = model.predict([np.asarray(opened[0].convert("L"))])[0]
     assert grey.label in model.class_names
 
 
-def test_what_is_no_image_has_no_label_and_one_image_alone_is_refused(model: Model, pictures: Path) -> None:
-    broken, whole = model.predict([np.zeros((4, 4), np.float32), sorted((pictures / "dark").iterdir())[0]])
+def test_what_is_no_image_has_no_label_and_one_image_alone_is_refused(model: Model, images: Path) -> None:
+    broken, whole = model.predict([np.zeros((4, 4), np.float32), sorted((images / "dark").iterdir())[0]])
     assert broken.label is None
     assert "uint8 [H, W] or [H, W, 3]" in broken.error
     assert whole.label in model.class_names

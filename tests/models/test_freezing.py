@@ -125,12 +125,12 @@ def test_frozen_parts_stay_in_evaluation_mode_however_often_train_is_called(clas
 
 def test_a_frozen_backbone_gives_the_same_features_in_training_and_evaluation(classifier: Classifier) -> None:
     module = fit(classifier, HEAD_ONLY)
-    pictures = torch.randn(4, 3, 32, 32)
+    images = torch.randn(4, 3, 32, 32)
     module.train()
     with torch.no_grad():
-        training = classifier.backbone(pictures)
+        training = classifier.backbone(images)
         module.eval()
-        assert torch.equal(training, classifier.backbone(pictures))
+        assert torch.equal(training, classifier.backbone(images))
 
 
 def test_dropout_and_stochastic_depth_of_a_learning_stage_are_on(classifier: Classifier) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from graft import load
-from graft.metrics import expected_calibration_error
 from graft.models.checkpoints import read_checkpoint
+from graft.tasks.metrics import expected_calibration_error
 from graft.training.calibration import fit_temperature, keep_temperature
 
 
@@ -63,8 +63,8 @@ def test_where_no_temperature_is_best_none_is_applied(
     assert "determine no temperature" in caplog.text
 
 
-def test_predictions_use_the_temperature_in_the_checkpoint(pictures: Path, checkpoint: Path) -> None:
-    paths = sorted((pictures / "light").iterdir())
+def test_predictions_use_the_temperature_in_the_checkpoint(images: Path, checkpoint: Path) -> None:
+    paths = sorted((images / "light").iterdir())
     before = load(checkpoint).predict(paths)
     weights = read_checkpoint(checkpoint)["state_dict"]
     keep_temperature(checkpoint, 2.0)

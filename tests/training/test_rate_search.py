@@ -110,8 +110,8 @@ def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
     assert found | {"seconds": 0} == typed | {"seconds": 0}
     first = torch.load(tmp_path / "typed" / "checkpoints" / "last.ckpt", weights_only=True)
     assert all(torch.equal(last["state_dict"][name], tensor) for name, tensor in first["state_dict"].items())
-    with Image.open(tmp_path / "auto" / "learning_rate.png") as picture:
-        assert picture.width >= 800
+    with Image.open(tmp_path / "auto" / "learning_rate.png") as image:
+        assert image.width >= 800
     events = EventAccumulator(str(tmp_path / "auto" / "tensorboard"))
     events.Reload()
     assert "learning_rate" in events.Tags()["images"]

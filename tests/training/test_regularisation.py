@@ -44,8 +44,8 @@ def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) ->
     torch.manual_seed(0)
     mix = batch_mixing(3, mixup, cutmix)
     assert mix is not None
-    pictures, targets = mix(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
-    assert pictures.shape == (4, 3, 8, 8)
+    images, targets = mix(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
+    assert images.shape == (4, 3, 8, 8)
     assert torch.allclose(targets.sum(dim=1), torch.ones(4))
     assert ((targets > 0).sum(dim=1) > 1).any()
 

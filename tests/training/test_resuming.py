@@ -88,7 +88,7 @@ def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: 
     swapped = rows.replace(",train", ",X").replace(",test", ",train").replace(",X", ",test")
     (tmp_path / "swapped.csv").write_text(swapped, encoding="utf-8")
     last = f"resume={tmp_path}/run/checkpoints/last.ckpt"
-    with pytest.raises(UserError, match=r"other pictures, classes or splits; write data\.splits="):
+    with pytest.raises(UserError, match=r"other images, classes or splits; write data\.splits="):
         train(make_config(last, f"data.splits={tmp_path}/swapped.csv", run="other"))
     again = train(
         make_config(last, f"data.splits={tmp_path}/run/splits.csv", "trainer.max_epochs=1", run="same")
@@ -265,7 +265,7 @@ def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> Path:
         "max_epochs": 2,
         "phases": described([Phase("head", ("head",), 2)]),
         "position": {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False},
-        "pictures": "",
+        "images": "",
     }
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     path.parent.mkdir(parents=True)

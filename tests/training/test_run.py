@@ -32,11 +32,11 @@ def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
     assert first["test/loss"] != other["test/loss"]
 
 
-def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, pictures: Path) -> None:
+def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Path, images: Path) -> None:
     metrics = train(make_config("freeze=false", "head.hidden=8"))
     splits = (tmp_path / "run" / "splits.csv").read_text(encoding="utf-8").splitlines()[1:]
     tested = [row.split(",") for row in splits if row.endswith("test")]
-    shutil.move(pictures, tmp_path / "elsewhere")
+    shutil.move(images, tmp_path / "elsewhere")
     loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
     transform = evaluation_transform(loaded.preprocessing)
     batch = torch.stack([transform(open_rgb(tmp_path / "elsewhere" / path)) for path, _, _ in tested])
@@ -69,7 +69,7 @@ def test_a_diverged_run_ends_with_a_line_and_never_becomes_the_best(
 def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    # 16 training pictures, 4 a batch: 4 steps an epoch.
+    # 16 training images, 4 a batch: 4 steps an epoch.
     settings = ("freeze=1", "trainer.max_epochs=4", "callbacks.lr_monitor.logging_interval=step")
     only_head = train(make_config(*settings, "trainer.max_steps=3", run="head"))
     assert only_head["parameters/trainable"] < only_head["parameters/total"]
@@ -165,8 +165,8 @@ def test_an_average_of_the_weights_is_what_is_validated_tested_and_saved(
     loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
     data.use_preprocessing(loaded.preprocessing)
     losses = [
-        torch.nn.functional.cross_entropy(loaded.classifier(pictures), labels, reduction="sum").item()
-        for pictures, labels in data.test_dataloader()
+        torch.nn.functional.cross_entropy(loaded.classifier(images), labels, reduction="sum").item()
+        for images, labels in data.test_dataloader()
     ]
     assert sum(losses) / len(data.samples["test"]) == pytest.approx(metrics["test/loss"], rel=1e-5)
 

@@ -12,7 +12,7 @@ import pytest
 from lightning.pytorch.callbacks import Timer
 
 from graft.errors import UserError
-from graft.inference.evaluation import evaluate, labelled_pictures
+from graft.inference.evaluation import evaluate, labelled_images
 from graft.inference.runtimes import load_model
 from graft.models.freezing import HEAD, Phase
 from graft.training.phases import time_is_up
@@ -92,20 +92,20 @@ def phases_that_get_worse(named: Mapping[str, Sequence[str]], freeze: Any, max_e
 
 
 def test_the_test_is_of_the_best_network_where_the_last_phase_has_another_backbone(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path
+    make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     schedule = f"{__name__}.phases_that_get_worse"
     settings = (f"++finetuning.schedule._target_={schedule}", "optimizer=sgd", "optimizer.lr=0.05")
     metrics = train(make_config(*settings, "monitor=val/loss", "features.cache=auto"))
     assert metrics["best_epoch"] == 1, "the schedule does not get worse: the test shows nothing"
     best = load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    tested = labelled_pictures(pictures, "test", tmp_path / "run" / "splits.csv")
-    found = evaluate(best, pictures, tested, 4).metrics
+    tested = labelled_images(images, "test", tmp_path / "run" / "splits.csv")
+    found = evaluate(best, images, tested, 4).metrics
     assert metrics["test/loss"] == pytest.approx(found["loss"], rel=1e-4)
 
 
 def test_the_temperature_is_that_of_the_best_epochs_validation(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig, tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = ("freeze=1", "callbacks=ema", "calibrate=true", "optimizer.lr=0.001", "trainer.max_epochs=3")
     with caplog.at_level(logging.WARNING):
@@ -113,7 +113,7 @@ def test_the_temperature_is_that_of_the_best_epochs_validation(
     splits = tmp_path / "run" / "splits.csv"
     best = load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")
     for split in ("val", "test"):
-        found = evaluate(best, pictures, labelled_pictures(pictures, split, splits), 4).metrics
+        found = evaluate(best, images, labelled_images(images, split, splits), 4).metrics
         assert metrics[f"{split}/ece"] == pytest.approx(found["ece"], abs=1e-4)
         if best.temperature != 1.0:
             assert metrics[f"{split}/ece_calibrated"] == pytest.approx(found["ece_calibrated"], abs=1e-4)

@@ -23,9 +23,9 @@ def main(root: Path, epochs: int) -> None:
     best, best_state = -1.0, network.state_dict()
     for _ in range(epochs):
         network.train()
-        for pictures, labels in batches["train"]:
+        for images, labels in batches["train"]:
             optimizer.zero_grad()
-            criterion(network(pictures), labels).backward()
+            criterion(network(images), labels).backward()
             optimizer.step()
             scheduler.step()
         reached = accuracy(network, batches["val"])

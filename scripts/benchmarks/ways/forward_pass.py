@@ -1,4 +1,4 @@
-"""The bare minimum: every picture, decoded before, once through the frozen network; only that is timed."""
+"""The bare minimum: every image, decoded before, once through the frozen network; only that is timed."""
 
 import json
 import sys
@@ -17,17 +17,17 @@ def main(root: Path, keeps_memory: bool) -> None:
         keep_freed_memory()
     network = pretrained(2)[0].eval().to(memory_format=torch.channels_last)
     batches = [
-        pictures.contiguous(memory_format=torch.channels_last)
+        images.contiguous(memory_format=torch.channels_last)
         for split in loaders(root).values()
-        for pictures, _ in split
+        for images, _ in split
     ]
     with torch.inference_mode():
         network(batches[0])
         began = time.perf_counter()
-        for pictures in batches:
-            network(pictures)
+        for images in batches:
+            network(images)
         seconds = time.perf_counter() - began
-    sys.stdout.write(json.dumps({"pass": seconds, "pictures": sum(map(len, batches))}) + "\n")
+    sys.stdout.write(json.dumps({"pass": seconds, "images": sum(map(len, batches))}) + "\n")
 
 
 if __name__ == "__main__":

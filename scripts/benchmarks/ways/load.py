@@ -1,4 +1,4 @@
-"""Loading: two epochs through a loader, pictures a second of the second one; nothing else runs."""
+"""Loading: two epochs through a loader, images a second of the second one; nothing else runs."""
 
 import json
 import sys
@@ -18,13 +18,13 @@ AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the 
 
 
 def main(way: str, root: Path, folder: str) -> None:
-    """Print the pictures a second of a way: `torchvision`, or Graft's with a choice of `data.cache`."""
+    """Print the images a second of a way: `torchvision`, or Graft's with a choice of `data.cache`."""
     preprocessing = build_backbone("packaged", "efficientnet_lite0").preprocessing
     loader: DataLoader
     if way == "torchvision":
-        pictures = ImageFolder(str(root), training_transform(preprocessing, AUGMENTATION))
+        images = ImageFolder(str(root), training_transform(preprocessing, AUGMENTATION))
         loader = DataLoader(
-            pictures, batch_size=BATCH_SIZE, shuffle=True, num_workers=1, persistent_workers=True
+            images, batch_size=BATCH_SIZE, shuffle=True, num_workers=1, persistent_workers=True
         )
     else:
         data = ImageFolderDataModule(

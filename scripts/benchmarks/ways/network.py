@@ -1,4 +1,4 @@
-"""What every way has in common: packaged weights, a new head, preprocessing, pictures in batches."""
+"""What every way has in common: packaged weights, a new head, preprocessing, images in batches."""
 
 from pathlib import Path
 
@@ -39,11 +39,11 @@ def loaders(root: Path, workers: int = 1) -> dict[str, DataLoader]:
 
 
 def accuracy(network: nn.Module, batches: DataLoader) -> float:
-    """Return the share of pictures that a network in evaluation mode classifies right."""
+    """Return the share of images that a network in evaluation mode classifies right."""
     network.eval()
     right = total = 0
     with torch.inference_mode():
-        for pictures, labels in batches:
-            right += int((network(pictures).argmax(dim=1) == labels).sum())
+        for images, labels in batches:
+            right += int((network(images).argmax(dim=1) == labels).sum())
             total += len(labels)
     return right / total

@@ -48,8 +48,8 @@ def main(root: Path, epochs: int, frozen: bool) -> None:
     module.eval()
     right = total = 0
     with torch.inference_mode():
-        for pictures, labels in batches["test"]:
-            right += int((module(pictures).argmax(dim=1) == labels).sum())
+        for images, labels in batches["test"]:
+            right += int((module(images).argmax(dim=1) == labels).sum())
             total += len(labels)
     sys.stdout.write(json.dumps({"val": best, "test": right / total, "batch_size": BATCH_SIZE}) + "\n")
 

@@ -1,4 +1,4 @@
-"""fastai's `fine_tune` with its own head, rates and schedule, on pictures as the weights need them."""
+"""fastai's `fine_tune` with its own head, rates and schedule, on images as the weights need them."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def main(root: Path, epochs: int) -> None:
     learner: Any = vision_learner(
         DataLoaders(*served, device="cpu"),
         "tf_efficientnet_lite0",
-        normalize=False,  # The pictures are, as these weights need it.
+        normalize=False,  # The images are, as these weights need it.
         n_out=len(dataset.classes),
         pretrained=False,  # Would download; the packaged weights are put in below.
         loss_func=CrossEntropyLossFlat(),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from graft.data.transforms import normalisation
-from graft.inference.evaluation import evaluate, labelled_pictures
-from graft.inference.export.writing import PICTURES, speeds
+from graft.inference.evaluation import evaluate, labelled_images
+from graft.inference.export.writing import IMAGES, speeds
 from graft.inference.model import Model
 from graft.inference.runtimes import load_model
 from graft.memory import keep_freed_memory
@@ -24,7 +24,7 @@ def compiled(checkpoint: Path) -> Callable[[Tensor], Tensor]:
     loaded = load_classifier(checkpoint)
     network: Callable[[Tensor], Tensor] = torch.compile(loaded.classifier.eval())
     normalise = normalisation(loaded.preprocessing)
-    return lambda pictures: network(normalise(pictures))
+    return lambda images: network(normalise(images))
 
 
 def main(checkpoint: Path, exported: Path, root: Path) -> None:
@@ -39,11 +39,11 @@ def main(checkpoint: Path, exported: Path, root: Path) -> None:
         "OpenVINO": load_model(exported / "best.xml"),
         "ONNX Runtime, int8": load_model(exported / "best-int8.onnx"),
     }
-    samples = labelled_pictures(root, "val", None)
+    samples = labelled_images(root, "val", None)
     accuracies = {
-        name: evaluate(model, root, samples, PICTURES).metrics["accuracy"] for name, model in models.items()
+        name: evaluate(model, root, samples, IMAGES).metrics["accuracy"] for name, model in models.items()
     }
-    batch = torch.zeros(PICTURES, 3, *eager.preprocessing.crop, dtype=torch.uint8)
+    batch = torch.zeros(IMAGES, 3, *eager.preprocessing.crop, dtype=torch.uint8)
     found = dict(zip(models, speeds([model.network for model in models.values()], batch), strict=True))
     sys.stdout.write(json.dumps({"speeds": found, "accuracies": accuracies}) + "\n")
 

@@ -1,4 +1,4 @@
-"""Fine-tuning ResNet18 on one batch in memory: pictures a second of one way, after a warm-up."""
+"""Fine-tuning ResNet18 on one batch in memory: images a second of one way, after a warm-up."""
 
 import json
 import logging
@@ -44,14 +44,14 @@ def bare(channels_last: bool) -> float:
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     network = pretrained(2, NAME).train().to(memory_format=memory_format)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
-    pictures, labels = batch()
-    pictures = pictures.contiguous(memory_format=memory_format)
+    images, labels = batch()
+    images = images.contiguous(memory_format=memory_format)
     began = 0.0
     for step in range(WARM_UP + STEPS):
         if step == WARM_UP:
             began = time.perf_counter()
         optimizer.zero_grad()
-        F.cross_entropy(network(pictures), labels).backward()
+        F.cross_entropy(network(images), labels).backward()
         optimizer.step()
     return time.perf_counter() - began
 
@@ -102,12 +102,12 @@ class Repeated(Dataset[tuple[Tensor, Tensor]]):
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    """Return the pictures and labels of every step."""
+    """Return the images and labels of every step."""
     return torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % 2
 
 
 def main(way: str) -> None:
-    """Print the pictures a second of a way."""
+    """Print the images a second of a way."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)

@@ -35,11 +35,7 @@ def validated(model: type[Model], values: Mapping[str, Any], prefix: str = "") -
 
 
 def message(
-    model: type[BaseModel],
-    kind: str,
-    location: tuple[int | str, ...],
-    values: Mapping[str, Any],
-    prefix: str,
+    model: type[BaseModel], kind: str, location: tuple[int | str, ...], values: Mapping[str, Any], prefix: str
 ) -> str:
     """Return the line for pydantic's error `kind` at `location` of `values`."""
     names, field = declared_at(model, location)

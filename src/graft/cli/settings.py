@@ -22,14 +22,7 @@ from graft.models.settings import (
     ModelSettings,
     SelectiveFinetuningSettings,
 )
-from graft.settings import (
-    OwnPartialSettings,
-    OwnTargetSettings,
-    PathText,
-    Settings,
-    TargetSettings,
-    Text,
-)
+from graft.settings import OwnPartialSettings, OwnTargetSettings, PathText, Settings, TargetSettings, Text
 from graft.training.settings import (
     CALLBACKS,
     LOGGERS,

@@ -5,14 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from graft.cli.arguments import (
-    TEXTS,
-    quoted_texts,
-    refuse_other_forms,
-    split_flags,
-    unquoted,
-    value_of,
-)
+from graft.cli.arguments import TEXTS, quoted_texts, refuse_other_forms, split_flags, unquoted, value_of
 from graft.cli.config_groups import group_choices
 from graft.cli.hydra_errors import known_keys
 from graft.cli.run_folder import refuse_finished_run

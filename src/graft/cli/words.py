@@ -70,49 +70,11 @@ def bfloat(value: str) -> str:
 
 
 RULES: dict[str, Callable[[str], str]] = {
-    **dict.fromkeys(
-        (
-            "gpus",
-            "gpu",
-            "n_gpus",
-            "num_gpus",
-            "ngpu",
-        ),
-        devices,
-    ),
-    **dict.fromkeys(
-        (
-            "device",
-            "cuda",
-        ),
-        device,
-    ),
-    **dict.fromkeys(
-        (
-            "pretrained",
-            "use_pretrained",
-            "imagenet",
-        ),
-        pretrained,
-    ),
-    **dict.fromkeys(
-        (
-            "fp16",
-            "amp",
-            "half",
-            "mixed_precision",
-            "use_amp",
-            "to_fp16",
-        ),
-        half,
-    ),
-    **dict.fromkeys(
-        (
-            "bf16",
-            "bfloat16",
-        ),
-        bfloat,
-    ),
+    **dict.fromkeys(("gpus", "gpu", "n_gpus", "num_gpus", "ngpu"), devices),
+    **dict.fromkeys(("device", "cuda"), device),
+    **dict.fromkeys(("pretrained", "use_pretrained", "imagenet"), pretrained),
+    **dict.fromkeys(("fp16", "amp", "half", "mixed_precision", "use_amp", "to_fp16"), half),
+    **dict.fromkeys(("bf16", "bfloat16"), bfloat),
 }
 MEANINGS = {word: meaning for meaning, words in WORDS.items() for word in words.split()}
 # The last parts of settings that stand here alone.

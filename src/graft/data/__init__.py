@@ -1,1 +1,1 @@
-"""Folders of labelled pictures: scanning, splitting, checking, decoding, batches."""
+"""Folders of labelled images: scanning, splitting, checking, decoding, batches."""

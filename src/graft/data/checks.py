@@ -1,4 +1,4 @@
-"""Finds pictures that cannot be decoded, before training does; good ones are remembered."""
+"""Finds images that cannot be decoded, before training does; good ones are remembered."""
 
 import hashlib
 import logging
@@ -28,9 +28,9 @@ AnyPath = str | os.PathLike[str]
 def without_unreadable(
     root: Path, samples: list[Sample], on_error: str, cache: Path, value_range: ValueRange | None = None
 ) -> tuple[list[Sample], ValueRange | None]:
-    """Return the samples whose pictures can be decoded, with their hashes; refuse or warn about the others.
+    """Return the samples whose images can be decoded, with their hashes; refuse or warn about the others.
 
-    Also returns the range of float and 32-bit pictures, the given one or the one of all of them together;
+    Also returns the range of float and 32-bit images, the given one or the one of all of them together;
     None where there are no such.
 
     Raises UserError where none would be left of a class or of a given split.
@@ -38,7 +38,7 @@ def without_unreadable(
     folder = root.absolute()
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     paths = [f"{folder}/{sample.path}" for sample in samples]
-    digests, bad, ranges = inspect_pictures(paths, cache / "checked" / f"{name}.tsv")
+    digests, bad, ranges = inspect_images(paths, cache / "checked" / f"{name}.tsv")
     if ranges:
         measured = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
         value_range = value_range or usual_range(*measured)
@@ -48,7 +48,7 @@ def without_unreadable(
                 bad[Path(path)] = f"{reason}, data.value_range={list(value_range)}"
         digests = ["" if Path(path) in bad else of for path, of in zip(paths, digests, strict=True)]
         log.info(
-            "values     of %d float or 32-bit pictures: %g is black, %g is white (data.value_range)",
+            "values     of %d float or 32-bit images: %g is black, %g is white (data.value_range)",
             len(ranges),
             *value_range,
         )
@@ -62,18 +62,18 @@ def without_unreadable(
     ]
     if gone:
         raise UserError(
-            f"data.on_error=skip leaves nothing of {', '.join(gone)}: no picture there can be read. "
-            f"Mend the pictures of {root}, or remove the whole folder."
+            f"data.on_error=skip leaves nothing of {', '.join(gone)}: no image there can be read. "
+            f"Mend the images of {root}, or remove the whole folder."
         )
     return kept, value_range if ranges else None
 
 
-def inspect_pictures(
+def inspect_images(
     paths: Sequence[AnyPath], remembered: Path
 ) -> tuple[list[str], dict[Path, str], dict[str, ValueRange]]:
-    """Return a hash of every picture's file, of those that cannot be decoded the reason, and value ranges.
+    """Return a hash of every image's file, of those that cannot be decoded the reason, and value ranges.
 
-    The ranges are of float and 32-bit pictures: their smallest and largest value.
+    The ranges are of float and 32-bit images: their smallest and largest value.
     The hashes are in the order of the paths, which are absolute; empty for what cannot be decoded. Every file
     is read and decoded once; `remembered` lists the hashes of the good ones by path, size and time of change,
     so that another run only asks for those.
@@ -84,7 +84,7 @@ def inspect_pictures(
     digests = [record.partition(" ")[0] for record in records]
     new = [number for number, digest in enumerate(digests) if not digest]
     bad = {}
-    results = in_threads(inspect, [paths[number] for number in new], "checking pictures")
+    results = in_threads(inspect, [paths[number] for number in new], "checking images")
     for number, (record, reason) in zip(new, results, strict=True):
         records[number] = record
         digests[number] = record.partition(" ")[0]
@@ -114,7 +114,7 @@ def mark(path: AnyPath) -> str:
 def inspect(path: AnyPath) -> tuple[str, str]:
     """Return what is remembered of the file, and why it cannot be decoded, empty where it can.
 
-    What is remembered is a hash and, of float and 32-bit pictures, the smallest and the largest value.
+    What is remembered is a hash and, of float and 32-bit images, the smallest and the largest value.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a hundred thousand files)
@@ -133,7 +133,7 @@ def inspect(path: AnyPath) -> tuple[str, str]:
 
 
 def read_remembered(file: Path) -> dict[str, str]:
-    """Return the hashes of pictures known to be good, by their marks."""
+    """Return the hashes of images known to be good, by their marks."""
     try:
         with file.open(encoding="utf-8", errors="surrogateescape") as lines:
             return {mark: digest for digest, mark in (line.rstrip("\n").split("\t", 1) for line in lines)}
@@ -158,12 +158,12 @@ def write_remembered(file: Path, known: dict[str, str]) -> None:
 
 
 def refuse_or_skip(unreadable: dict[Path, str], on_error: str) -> None:
-    """Raise a UserError that lists the unreadable pictures, or warn where they are to be left out."""
+    """Raise a UserError that lists the unreadable images, or warn where they are to be left out."""
     if not unreadable:
         return
     named = [f"{path} ({reason.removesuffix('.')})" for path, reason in sorted(unreadable.items())]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    listed = f"{len(named)} unreadable pictures: {'; '.join(named[:MOST_NAMED])}{more}."
+    listed = f"{len(named)} unreadable images: {'; '.join(named[:MOST_NAMED])}{more}."
     if on_error == "raise":
-        raise UserError(f"{listed} Mend or remove them, or leave them out with data.on_error=skip.")
+        raise UserError(f"{listed} Fix or remove them, or leave them out with data.on_error=skip.")
     log.warning("LEFT OUT (data.on_error=skip): %s", listed)

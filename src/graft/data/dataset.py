@@ -1,4 +1,4 @@
-"""Pictures as tensors, and the order they come in: both functions of seed and epoch alone."""
+"""Images as tensors, and the order they come in: both functions of seed and epoch alone."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,19 +8,19 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
-from graft.data.decoded import KeptPictures
+from graft.data.decoded import KeptImages
 from graft.data.folder import Sample
 from graft.data.images import ValueRange, reopen_rgb
 from graft.data.transforms import apply
 
-# An index, and for training the seed of this picture's augmentation in this epoch.
+# An index, and for training the seed of this image's augmentation in this epoch.
 Key = tuple[int, int | None]
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled pictures: `dataset[index, seed]` is `([3, H, W], label)`.
+    """Labelled images: `dataset[index, seed]` is `([3, H, W], label)`.
 
-    `shorter_side` is the least that the transform needs of a picture, in pixels; see `open_rgb`. Pictures
+    `shorter_side` is the least that the transform needs of a image, in pixels; see `open_rgb`. Images
     that are kept decoded are taken from there.
     """
 
@@ -31,7 +31,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         class_names: list[str],
         transform: v2.Compose,
         shorter_side: int,
-        kept: KeptPictures | None = None,
+        kept: KeptImages | None = None,
         value_range: ValueRange | None = None,
     ) -> None:
         self.root = root
@@ -50,14 +50,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         index, seed = key
         if self.kept is None:
             file = f"{self.root}/{self.paths[index]}"
-            picture = reopen_rgb(file, self.shorter_side, self.value_range)
+            image = reopen_rgb(file, self.shorter_side, self.value_range)
         else:
-            picture = self.kept[index]
-        return apply(self.transform, picture, seed), torch.tensor(self.labels[index])
+            image = self.kept[index]
+        return apply(self.transform, image, seed), torch.tensor(self.labels[index])
 
 
 class EvaluationBatches(Sampler[list[Key]]):
-    """Every picture once, in order; with several processes each has its own share, none twice."""
+    """Every image once, in order; with several processes each has its own share, none twice."""
 
     def __init__(self, size: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
         self.indices, self.batch_size = range(rank, size, processes), batch_size
@@ -74,14 +74,14 @@ class EpochSampler(Sampler[Key]):
     """A new order and new augmentation seeds every epoch, from (seed, epoch) alone.
 
     Neither the number of workers nor a resume changes what is drawn. With several processes each
-    takes every n-th of the same order; the first few pictures fill up the last round.
+    takes every n-th of the same order; the first few images fill up the last round.
     """
 
     def __init__(
         self, size: int, seed: int, rank: int = 0, processes: int = 1, shares: Sequence[float] | None = None
     ) -> None:
         self.size, self.seed, self.rank, self.processes = size, seed, rank, processes
-        self.shares = shares  # relative frequency of each picture, drawn with replacement; None: each once
+        self.shares = shares  # relative frequency of each image, drawn with replacement; None: each once
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -107,7 +107,7 @@ class EpochSampler(Sampler[Key]):
 class TrainingBatches(Sampler[list[Key]]):
     """Batches of a sampler's keys; a leftover of one joins the batch before it.
 
-    BatchNorm cannot be trained on a batch of one, and no picture may be dropped.
+    BatchNorm cannot be trained on a batch of one, and no image may be dropped.
     """
 
     def __init__(self, sampler: EpochSampler, batch_size: int) -> None:

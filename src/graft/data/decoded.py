@@ -1,4 +1,4 @@
-"""Pictures decoded once and kept small: in files that other runs find, or in memory that workers share."""
+"""Images decoded once and kept small: in files that other runs find, or in memory that workers share."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from graft.cache_folders import Cache, Use
+from graft.data.cache_folders import Cache, Use
 from graft.data.folder import Sample
 from graft.data.images import reopen_rgb
 from graft.data.threads import in_threads
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 CHOICES = ("none", "ram", "disk")
 HEADER = struct.Struct("<8sIII")  # magic, width, height, checksum of the pixels
 MAGIC = b"graft-p1"
-# The code between a file and its kept picture: who changes it must not get what it gave before.
+# The code between a file and its kept image: who changes it must not get what it gave before.
 SOURCES = ("decoded.py", "images.py", "transforms.py")
-ENOUGH_TO_TELL = 32  # Pictures whose sizes show how much room all will take.
+ENOUGH_TO_TELL = 32  # Images whose sizes show how much room all will take.
 
 
 class Shrinking:
-    """How a picture's file becomes the smaller picture that is kept, which is never larger than it was."""
+    """How a image's file becomes the smaller image that is kept, which is never larger than it was."""
 
     def __init__(self, preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> None:
         self.size = kept_size(preprocessing, augmentation)
@@ -55,20 +55,20 @@ class Shrinking:
         }
 
     def __call__(self, path: str) -> Image.Image:
-        """Return the picture as 8-bit RGB; UserError where its file cannot be read any more."""
-        picture = reopen_rgb(path, DECODING_MARGIN * max(self.size), self.value_range)
+        """Return the image as 8-bit RGB; UserError where its file cannot be read any more."""
+        image = reopen_rgb(path, DECODING_MARGIN * max(self.size), self.value_range)
         if len(self.size) == 1:
-            shrinks = self.size[0] < min(picture.size)
+            shrinks = self.size[0] < min(image.size)
         else:
-            shrinks = self.size[0] * self.size[1] < picture.width * picture.height
+            shrinks = self.size[0] * self.size[1] < image.width * image.height
         if not shrinks:
-            return picture
-        smaller: Image.Image = self.resize(picture)
+            return image
+        smaller: Image.Image = self.resize(image)
         return smaller
 
 
-class PicturesOnDisk:
-    """Kept pictures in a folder of files named by the hash of what they were made of.
+class ImagesOnDisk:
+    """Kept images in a folder of files named by the hash of what they were made of.
 
     Several processes may read and write, and none removes the folder while this object is there. What is
     damaged is made anew. Raises UserError where the folder cannot be written, or where the images would take
@@ -94,9 +94,9 @@ class PicturesOnDisk:
         missing = [number for name, number in found.items() if name not in present]
         size = sum(present[name] for name in found.keys() & present.keys())
         began, told = time.monotonic(), len(found) - len(missing)
-        for picture in in_threads(self._make, missing, "decoding pictures once"):
+        for image in in_threads(self._make, missing, "decoding images once"):
             told += 1
-            size += HEADER.size + 3 * picture.width * picture.height
+            size += HEADER.size + 3 * image.width * image.height
             needed = size / told * len(found)
             if (told >= ENOUGH_TO_TELL or told == len(found)) and needed > limit_gb * 1e9:
                 raise UserError(
@@ -104,25 +104,25 @@ class PicturesOnDisk:
                     f"cache.limit_gb={limit_gb}; raise it, or write data.cache=none."
                 )
         seconds = time.monotonic() - began
-        log.info("pictures   %d decoded in %.1f s, kept in %s", len(missing), seconds, self.folder)
+        log.info("images   %d decoded in %.1f s, kept in %s", len(missing), seconds, self.folder)
 
     def __getitem__(self, index: int) -> Image.Image:
         file = self._file(index)
         try:
-            return read_picture(file)
+            return read_image(file)
         except FileNotFoundError:
             pass  # The folder was cleared.
         except (OSError, ValueError) as error:
-            log.warning("%s is damaged (%s): its picture is decoded anew", file, error)
+            log.warning("%s is damaged (%s): its image is decoded anew", file, error)
         try:
             return self._make(index)
         except OSError as error:
             raise self._refusal(error) from error
 
     def _make(self, index: int) -> Image.Image:
-        picture = self.shrink(f"{self.root}/{self.samples[index].path}")
-        write_picture(self._file(index), picture)
-        return picture
+        image = self.shrink(f"{self.root}/{self.samples[index].path}")
+        write_image(self._file(index), image)
+        return image
 
     def _file(self, index: int) -> Path:
         return self.folder / f"{self.samples[index].digest}.rgb"
@@ -134,8 +134,8 @@ class PicturesOnDisk:
         )
 
 
-class PicturesInMemory:
-    """Kept pictures in memory that forked and spawned workers share, gone with the process.
+class ImagesInMemory:
+    """Kept images in memory that forked and spawned workers share, gone with the process.
 
     Raises UserError where they would not fit into the memory that is free.
     """
@@ -147,20 +147,20 @@ class PicturesInMemory:
         self.places = np.zeros((len(samples), 3), np.int64)  # offset, width, height
         began, size, free, needed = time.monotonic(), 0, available_memory(), 0.0
         paths = [f"{root}/{sample.path}" for sample in samples]
-        for number, picture in enumerate(in_threads(shrink, paths, "decoding pictures once")):
-            self.places[number] = size, *picture.size
-            size += self.file.write(picture.tobytes())
+        for number, image in enumerate(in_threads(shrink, paths, "decoding images once")):
+            self.places[number] = size, *image.size
+            size += self.file.write(image.tobytes())
             needed = size / (number + 1) * len(paths)
             if number >= ENOUGH_TO_TELL and needed > free:
                 break
         if needed > free:
             raise UserError(
-                f"data.cache=ram: {len(paths)} pictures take about {needed / 1e9:.2g} GB, and "
+                f"data.cache=ram: {len(paths)} images take about {needed / 1e9:.2g} GB, and "
                 f"{free / 1e9:.2g} GB of memory are free; write data.cache=disk."
             )
         self.file.flush()
         seconds = time.monotonic() - began
-        log.info("pictures   %d decoded in %.1f s, %.2g GB of memory", len(paths), seconds, size / 1e9)
+        log.info("images   %d decoded in %.1f s, %.2g GB of memory", len(paths), seconds, size / 1e9)
 
     def __getitem__(self, index: int) -> Image.Image:
         offset, width, height = map(int, self.places[index])
@@ -177,28 +177,28 @@ class PicturesInMemory:
         self.file, self.places = os.fdopen(state["file"].detach(), "rb"), state["places"]
 
 
-KeptPictures = PicturesOnDisk | PicturesInMemory
+KeptImages = ImagesOnDisk | ImagesInMemory
 
 
 def memory_file() -> BinaryIO:
     """Return a file without a name that lies in memory; on macOS, in memory while there is enough."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("graft-pictures"), "w+b")
+        return os.fdopen(os.memfd_create("graft-images"), "w+b")
     return tempfile.TemporaryFile()
 
 
-def write_picture(file: Path, picture: Image.Image) -> None:
-    """Write an RGB picture. Raises OSError that names the file where that fails."""
-    pixels = picture.tobytes()
+def write_image(file: Path, image: Image.Image) -> None:
+    """Write an RGB image. Raises OSError that names the file where that fails."""
+    pixels = image.tobytes()
     file.parent.mkdir(exist_ok=True)  # The folder may have been cleared.
     # Not flushed to the device: what a power cut leaves is found out by its checksum.
     with replacing(file) as part:
-        part.write(HEADER.pack(MAGIC, *picture.size, zlib.crc32(pixels)))
+        part.write(HEADER.pack(MAGIC, *image.size, zlib.crc32(pixels)))
         part.write(pixels)
 
 
-def read_picture(file: Path) -> Image.Image:
-    """Return the picture; ValueError where the file is not as it was written."""
+def read_image(file: Path) -> Image.Image:
+    """Return the image; ValueError where the file is not as it was written."""
     contents = file.read_bytes()
     if len(contents) < HEADER.size:
         raise ValueError("no header")

@@ -1,4 +1,4 @@
-"""Turns the package elpv-dataset, 2,624 pictures of solar cells, into an image folder."""
+"""Turns the package elpv-dataset, 2,624 images of solar cells, into an image folder."""
 
 import csv
 import importlib.util
@@ -27,14 +27,12 @@ def prepare_elpv(root: Path, cut: float) -> Path:
     if not 0 <= cut < 1:
         raise UserError(f"data.cut={cut}: it is a probability, 0 <= cut < 1.")
     labels = read_labels()
-    marker = {"dataset": "elpv", "cut": cut, "pictures": len(labels), "licence": LICENCE}
+    marker = {"dataset": "elpv", "cut": cut, "images": len(labels), "licence": LICENCE}
     if is_finished(root, marker):
         return root
     refuse_other_folder(root, cut)
     log.info("%s", LICENCE)
-    log.info(
-        "preparing  %s: %d pictures, defective where the probability is above %g", root, len(labels), cut
-    )
+    log.info("preparing  %s: %d images, defective where the probability is above %g", root, len(labels), cut)
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}.") as made:
         fill(Path(made) / "new", labels, cut, marker)
@@ -51,7 +49,7 @@ def prepare_elpv(root: Path, cut: float) -> Path:
 
 
 def package_data() -> Path:
-    """Return the folder of the package's pictures and labels."""
+    """Return the folder of the package's images and labels."""
     package = importlib.util.find_spec("elpv_dataset")
     if package is None or package.origin is None:
         raise UserError('data=elpv needs the package elpv-dataset: pip install -e ".[elpv]".')
@@ -76,11 +74,11 @@ def read_marker(root: Path) -> dict[str, object]:
 
 def is_finished(root: Path, marker: dict[str, object]) -> bool:
     """Return whether the folder was made with what the marker says, and is whole."""
-    return read_marker(root) == marker and count_pictures(root) == marker["pictures"]
+    return read_marker(root) == marker and count_images(root) == marker["images"]
 
 
-def count_pictures(root: Path) -> int:
-    """Return how many pictures the two class folders hold."""
+def count_images(root: Path) -> int:
+    """Return how many images the two class folders hold."""
     return sum(1 for _ in root.glob("*/*.png"))
 
 
@@ -98,13 +96,13 @@ def refuse_other_folder(root: Path, cut: float) -> None:
 
 
 def fill(folder: Path, labels: list[tuple[Path, float, str]], cut: float, marker: dict[str, object]) -> None:
-    """Copy the pictures into class folders, write the metadata, and last the marker."""
+    """Copy the images into class folders, write the metadata, and last the marker."""
     rows = []
     for name in ("functional", "defective"):
         (folder / name).mkdir(parents=True)
-    for picture, probability, wafer in labels:
-        path = f"{'defective' if probability > cut else 'functional'}/{picture.name}"
-        shutil.copyfile(picture, folder / path)
+    for image, probability, wafer in labels:
+        path = f"{'defective' if probability > cut else 'functional'}/{image.name}"
+        shutil.copyfile(image, folder / path)
         rows.append((path, wafer, probability))
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from graft.data.images import picture_endings
+from graft.data.images import image_endings
 from graft.data.layout import class_of, has_splits, split_of
 from graft.data.tables import read_rows
 from graft.data.walking import Parts, Walk
@@ -46,7 +46,7 @@ def scan_folder(root: Path, layout: str = "auto", needs_train: bool = True) -> l
     if walk.unreadable:
         parts, reason = next(iter(walk.unreadable.items()))
         raise UserError(f"data.root={root}: {root.joinpath(*parts)} cannot be listed ({reason}).")
-    endings = picture_endings()
+    endings = image_endings()
     images: list[Parts] = []
     others: list[Parts] = []
     for parts in found:
@@ -90,7 +90,7 @@ def mention(walk: Walk, others: list[Parts]) -> None:
     named = ["/".join(parts) for parts in others if parts != (METADATA,)]
     if named:
         log.warning(
-            "%s: %d files are no pictures and are left out (%s)", walk.root, len(named), ", ".join(named[:3])
+            "%s: %d files are no images and are left out (%s)", walk.root, len(named), ", ".join(named[:3])
         )
 
 
@@ -114,7 +114,7 @@ def refuse_images_outside_classes(root: Path, images: Sequence[Parts], depth: in
 
 def has_image(folder: Path) -> bool:
     """Return whether an image lies in the folder itself."""
-    endings = picture_endings()
+    endings = image_endings()
     try:
         return any(file.suffix.lower() in endings for file in folder.iterdir())
     except OSError:
@@ -152,7 +152,7 @@ def check_layout(root: Path, samples: list[Sample], needs_train: bool) -> None:
     """Raise a UserError where there are no images, no train folder, or one folder with all others in it."""
     if not samples:
         raise UserError(
-            f"data.root={root} holds no pictures: {root}/CLASS/*.jpg or {root}/train/CLASS/*.jpg is expected."
+            f"data.root={root} holds no images: {root}/CLASS/*.jpg or {root}/train/CLASS/*.jpg is expected."
         )
     splits = {sample.split for sample in samples}
     if needs_train and None not in splits and "train" not in splits:
@@ -192,7 +192,7 @@ def with_metadata(
             rows[path] = row
     missing = [sample.path for sample in samples if composed(sample.path) not in rows]
     if missing:
-        raise UserError(f"{file} has no row for {len(missing)} pictures (first: {missing[0]}).")
+        raise UserError(f"{file} has no row for {len(missing)} images (first: {missing[0]}).")
     return [
         replace(
             sample,

@@ -1,4 +1,4 @@
-"""Opens a picture file of any pixel format as 8-bit RGB."""
+"""Opens a image file of any pixel format as 8-bit RGB."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -9,15 +9,15 @@ from PIL import Image, ImageOps
 from graft.errors import UserError
 
 # Documents, films and scientific grids that Pillow can open but nobody means as a photograph.
-NOT_PICTURES = {".eps", ".ps", ".pdf", ".mpg", ".mpeg", ".grib", ".h5", ".hdf", ".fits", ".fit", ".bufr"}
-NOT_PICTURES |= {".emf", ".wmf", ".cur", ".ani", ".fli", ".flc", ".iim", ".palm", ".blp"}
+NOT_IMAGES = {".eps", ".ps", ".pdf", ".mpg", ".mpeg", ".grib", ".h5", ".hdf", ".fits", ".fit", ".bufr"}
+NOT_IMAGES |= {".emf", ".wmf", ".cur", ".ani", ".fli", ".flc", ".iim", ".palm", ".blp"}
 
 
-def picture_endings() -> frozenset[str]:
-    """Return the lower-case file endings of the picture formats that this Pillow can open."""
+def image_endings() -> frozenset[str]:
+    """Return the lower-case file endings of the image formats that this Pillow can open."""
     Image.init()
     can_open = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    return frozenset(can_open - NOT_PICTURES)
+    return frozenset(can_open - NOT_IMAGES)
 
 
 # The smallest and the largest value of images that are not 8-bit: black and white.

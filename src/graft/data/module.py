@@ -1,4 +1,4 @@
-"""The LightningDataModule: a folder of pictures, its classes and splits, and loaders of batches."""
+"""The LightningDataModule: a folder of images, its classes and splits, and loaders of batches."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from graft.cache_folders import Cache, home_expanded
+from graft.data.cache_folders import Cache, home_expanded
 from graft.data.checks import without_unreadable
 from graft.data.dataset import EpochSampler, EvaluationBatches, ImageDataset, Key, TrainingBatches
-from graft.data.decoded import CHOICES, KeptPictures, PicturesInMemory, PicturesOnDisk, Shrinking
+from graft.data.decoded import CHOICES, ImagesInMemory, ImagesOnDisk, KeptImages, Shrinking
 from graft.data.elpv import prepare_elpv
 from graft.data.folder import scan_folder, with_metadata
 from graft.data.images import ValueRange
@@ -39,7 +39,7 @@ from graft.data.transforms import (
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
 
-FEW_PICTURES = 64  # Starting workers takes longer than decoding so few.
+FEW_IMAGES = 64  # Starting workers takes longer than decoding so few.
 MOST_WORKERS = 8
 
 Batch = tuple[Tensor, Tensor]
@@ -47,7 +47,7 @@ Loader = DataLoader[Batch]
 
 
 class ImageFolderDataModule(L.LightningDataModule):
-    """Batches `([B, 3, H, W], [B])` of the pictures in `root/CLASS` or `root/{train,val,test}/CLASS`.
+    """Batches `([B, 3, H, W], [B])` of the images in `root/CLASS` or `root/{train,val,test}/CLASS`.
 
     Classes, splits and checks are ready after construction. Loaders need `use_preprocessing` first.
     Raises UserError where the folder or a setting does not fit.
@@ -86,9 +86,9 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.preprocessing: Preprocessing | None = None
         self.cache = cache
         self.cache_room = Cache(home_expanded(cache_dir), cache_limit_gb)
-        self.kept: dict[str, KeptPictures] = {}  # decoded pictures of the splits that loaders have read
+        self.kept: dict[str, KeptImages] = {}  # decoded images of the splits that loaders have read
         self.first_epoch = 0  # of a resumed run, the one it goes on with
-        # What a network's frozen front makes of each split; the loaders give these instead of pictures.
+        # What a network's frozen front makes of each split; the loaders give these instead of images.
         self.features: Mapping[str, Dataset[Batch]] = {}
 
         found = with_metadata(self.root, scan_folder(self.root, layout), stratify_by, keep_together)
@@ -107,28 +107,28 @@ class ImageFolderDataModule(L.LightningDataModule):
         self.num_workers = resolve_workers(num_workers, len(self.samples["train"]))
 
     def class_counts(self, split: str) -> list[int]:
-        """Return the number of pictures of each class in a split, in the order of `class_names`."""
+        """Return the number of images of each class in a split, in the order of `class_names`."""
         counts = Counter(sample.class_name for sample in self.samples[split])
         return [counts[name] for name in self.class_names]
 
     def use_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Prepare pictures as the network's weights need it; `image_size` overrides their size."""
+        """Prepare images as the network's weights need it; `image_size` overrides their size."""
         if self.image_size is not None:
             preprocessing = with_image_size(preprocessing, self.image_size)
         self.preprocessing = replace(preprocessing, value_range=self.value_range)
         self.kept = {}
 
     def digest(self) -> str:
-        """Return a hash of which picture is in which class and split."""
+        """Return a hash of which image is in which class and split."""
         rows = [[s.path, s.class_name, split] for split in SPLITS for s in self.samples[split]]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def write_splits(self, file: Path) -> None:
-        """Write which picture is in which split; `data.splits=FILE` takes it back."""
+        """Write which image is in which split; `data.splits=FILE` takes it back."""
         write_splits([sample for split in SPLITS for sample in self.samples[split]], file)
 
-    def pictures(self, split: str, augmented: bool, kept: KeptPictures | None = None) -> ImageDataset:
-        """Return the pictures of a split, varied as for training or as the weights' authors see them.
+    def images(self, split: str, augmented: bool, kept: KeptImages | None = None) -> ImageDataset:
+        """Return the images of a split, varied as for training or as the weights' authors see them.
 
         They come from their files, or from those that are kept decoded.
         """
@@ -148,8 +148,8 @@ class ImageFolderDataModule(L.LightningDataModule):
             self.preprocessing.value_range,
         )
 
-    def keep_decoded(self, split: str) -> KeptPictures | None:
-        """Return the split's decoded pictures, made at the first call; None where none are kept."""
+    def keep_decoded(self, split: str) -> KeptImages | None:
+        """Return the split's decoded images, made at the first call; None where none are kept."""
         assert self.preprocessing is not None
         is_read_once = split == "test" and self.cache == "ram"
         if self.cache == "none" or is_read_once:
@@ -158,9 +158,9 @@ class ImageFolderDataModule(L.LightningDataModule):
             shrink = Shrinking(self.preprocessing, self.augmentation if split == "train" else None)
             samples = self.samples[split]
             if self.cache == "ram":
-                self.kept[split] = PicturesInMemory(self.root, samples, shrink)
+                self.kept[split] = ImagesInMemory(self.root, samples, shrink)
             else:
-                self.kept[split] = PicturesOnDisk(self.root, samples, shrink, self.cache_room)
+                self.kept[split] = ImagesOnDisk(self.root, samples, shrink, self.cache_room)
         return self.kept[split]
 
     def train_dataloader(self) -> Loader:
@@ -173,11 +173,11 @@ class ImageFolderDataModule(L.LightningDataModule):
         return self._loader("train", TrainingBatches(sampler, self.batch_size), keeps_workers=True)
 
     def val_dataloader(self) -> Loader:
-        """Return the validation split's batches, each picture once, as the weights' authors see it."""
+        """Return the validation split's batches, each image once, as the weights' authors see it."""
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> Loader:
-        """Return the test split's batches, each picture once, as the weights' authors see it."""
+        """Return the test split's batches, each image once, as the weights' authors see it."""
         return self._evaluation_loader("test")
 
     def _evaluation_loader(self, split: str) -> Loader:
@@ -191,7 +191,7 @@ class ImageFolderDataModule(L.LightningDataModule):
             features = self.features[split]
             return DataLoader(features, batch_sampler=batches, collate_fn=as_it_is, generator=generator)
         return DataLoader(
-            self.pictures(split, augmented=split == "train", kept=self.keep_decoded(split)),
+            self.images(split, augmented=split == "train", kept=self.keep_decoded(split)),
             batch_sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0 and keeps_workers,
@@ -200,7 +200,7 @@ class ImageFolderDataModule(L.LightningDataModule):
         )
 
     def _class_shares(self) -> list[float]:
-        """Return for each training picture one over the number of its class."""
+        """Return for each training image one over the number of its class."""
         counts = Counter(sample.class_name for sample in self.samples["train"])
         return [1 / counts[sample.class_name] for sample in self.samples["train"]]
 
@@ -259,10 +259,10 @@ def stated_range(value_range: Sequence[float] | str) -> ValueRange | None:
     return float(numbers[0]), float(numbers[1])
 
 
-def resolve_workers(num_workers: int | str, pictures: int) -> int:
+def resolve_workers(num_workers: int | str, images: int) -> int:
     """Return how many processes decode: as many as asked for, or what fits the machine."""
     if num_workers == "auto":
-        return 0 if pictures < FEW_PICTURES else min(MOST_WORKERS, max(1, usable_cpus() - 1))
+        return 0 if images < FEW_IMAGES else min(MOST_WORKERS, max(1, usable_cpus() - 1))
     if not isinstance(num_workers, int) or num_workers < 0:
         raise UserError(f"data.num_workers={num_workers}: write auto or a number of processes.")
     return num_workers

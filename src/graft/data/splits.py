@@ -23,9 +23,9 @@ COLUMNS = ["path", "class", "split"]
 def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], seed: int) -> list[Sample]:
     """Return the samples, each with a split; val and test are taken from train where they are missing.
 
-    `fractions` are shares of the pictures that the splits are made from. A split has its share to the
-    rounded picture unless small classes, of which each gets one at least, or pictures that stay together
-    do not allow it. Raises UserError where a class has too few for a picture in every split.
+    `fractions` are shares of the images that the splits are made from. A split has its share to the
+    rounded image unless small classes, of which each gets one at least, or images that stay together
+    do not allow it. Raises UserError where a class has too few for a image in every split.
     """
     given = {sample.split for sample in samples} - {None}
     pool = [sample for sample in samples if sample.split in (None, "train")]
@@ -55,31 +55,31 @@ def lacking(samples: Sequence[Sample], classes: set[str], splits: Sequence[str])
 
 
 def check_every_class_is_everywhere(samples: list[Sample], classes: set[str], splits: list[str]) -> None:
-    """Raise a UserError where pictures that stay together left a split without one of a class."""
+    """Raise a UserError where images that stay together left a split without one of a class."""
     for name, missing in lacking(samples, classes, splits).items():
         few = "too few groups of data.keep_together hold it" if any(s.unit for s in samples) else "too few"
         raise UserError(
-            f"class {name} has no picture in {', '.join(sorted(missing))}: {few}. "
-            "Add pictures, or give the splits with data.splits=FILE."
+            f"class {name} has no image in {', '.join(sorted(missing))}: {few}. "
+            "Add images, or give the splits with data.splits=FILE."
         )
 
 
 def check_class_sizes(pool: list[Sample], missing: list[str]) -> None:
-    """Raise a UserError where a class cannot have a picture in every split that is to be made."""
+    """Raise a UserError where a class cannot have a image in every split that is to be made."""
     needed = 1 + len(missing)
     counts = Counter(sample.class_name for sample in pool)
     for name, count in sorted(counts.items()):
         if count < needed:
             raise UserError(
-                f"class {name} has {count} pictures, but {needed} are needed for one in each of "
-                f"train, {', '.join(sorted(missing, reverse=True))}: add pictures or remove the class."
+                f"class {name} has {count} images, but {needed} are needed for one in each of "
+                f"train, {', '.join(sorted(missing, reverse=True))}: add images or remove the class."
             )
 
 
 def draw(pool: list[Sample], size: int, chance: random.Random, spare: int) -> set[str]:
     """Return the paths of about `size` samples, exactly where they need not stay together.
 
-    Every stratum (class and metadata value) gives its share, every class at least one picture, and
+    Every stratum (class and metadata value) gives its share, every class at least one image, and
     keeps `spare` for the splits that come after.
     """
     strata: dict[tuple[str, str], list[list[Sample]]] = defaultdict(list)
@@ -142,16 +142,16 @@ def check_splits(samples: Sequence[Sample], source: str) -> None:
     classes = {split: {s.class_name for s in samples if s.split == split} for split in SPLITS}
     empty = [split for split in SPLITS if not classes[split]]
     if empty:
-        raise UserError(f"{source} has no pictures in {', '.join(empty)}: put some of every class there.")
+        raise UserError(f"{source} has no images in {', '.join(empty)}: put some of every class there.")
     if len(classes["train"]) < 2:
         only = ", ".join(classes["train"])
-        raise UserError(f"{source} has one class only in train ({only}): add pictures of another class.")
+        raise UserError(f"{source} has one class only in train ({only}): add images of another class.")
     for split in ("val", "test"):
         unknown = sorted(classes[split] - classes["train"])
         if unknown:
             raise UserError(
                 f"{source}: {split} has classes that train lacks ({', '.join(unknown[:10])}): "
-                f"put some of their pictures into train, or take them out of {split}."
+                f"put some of their images into train, or take them out of {split}."
             )
 
 
@@ -175,7 +175,7 @@ def limit_splits(samples: Sequence[Sample], limit: int, seed: int) -> list[Sampl
 
 
 def write_splits(samples: Sequence[Sample], file: Path) -> None:
-    """Write one row a picture: path relative to the data folder, class, split."""
+    """Write one row a image: path relative to the data folder, class, split."""
     file.parent.mkdir(parents=True, exist_ok=True)
     # A file's name may be no UTF-8: its bytes are written as they are.
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
@@ -187,8 +187,8 @@ def write_splits(samples: Sequence[Sample], file: Path) -> None:
 def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that a splits file names, with its splits.
 
-    Raises UserError where the file is missing or no table, has other columns, names a picture twice, in
-    an unknown split or one that is not there. Pictures that it does not name are left out, with a
+    Raises UserError where the file is missing or no table, has other columns, names a image twice, in
+    an unknown split or one that is not there. Images that it does not name are left out, with a
     warning.
     """
     if not file.is_file():
@@ -210,7 +210,7 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     unnamed = by_path.keys() - {row["path"] for row in rows}
     if unnamed:
         first = min(unnamed)
-        log.warning("%s does not name %d pictures, which are left out (%s)", file, len(unnamed), first)
+        log.warning("%s does not name %d images, which are left out (%s)", file, len(unnamed), first)
     named = [replace(by_path[row["path"]], split=row["split"]) for row in rows]
     return sorted(named, key=lambda sample: sample.path)
 
@@ -218,4 +218,4 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
 def refuse(file: Path, what: str, paths: list[str]) -> None:
     """Raise a UserError that counts the paths and names the first ones."""
     if paths:
-        raise UserError(f"data.splits={file}: {len(paths)} pictures {what} ({', '.join(paths[:3])}).")
+        raise UserError(f"data.splits={file}: {len(paths)} images {what} ({', '.join(paths[:3])}).")

@@ -1,4 +1,4 @@
-"""Runs a function over very many pictures in threads, with a progress bar where someone looks on."""
+"""Runs a function over very many images in threads, with a progress bar where someone looks on."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def usable_cpus() -> int:
 def in_threads(
     function: Callable[[Item], Result], items: Sequence[Item], description: str
 ) -> Iterator[Result]:
-    """Yield the function's results in the order of the items; pictures are decoded without Python's lock."""
+    """Yield the function's results in the order of the items; images are decoded without Python's lock."""
     console = Console(stderr=True)
     with (
         ThreadPoolExecutor(usable_cpus()) as pool,

@@ -1,4 +1,4 @@
-"""From a picture to the network's input: exact for evaluation, varied for training."""
+"""From a image to the network's input: exact for evaluation, varied for training."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,15 +17,15 @@ INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode} | {"random": I
 # falls on detail that the resize removes anyway.
 DECODING_MARGIN = 2
 
-# A kept picture's shorter side, of the crop's: what evaluation resizes to for most weights, at least.
+# A kept image's shorter side, of the crop's: what evaluation resizes to for most weights, at least.
 KEPT_MARGIN = 1.15
 
-MOST_ASPECT = 16  # of a picture that is resized whole
+MOST_ASPECT = 16  # of a image that is resized whole
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are varied; the defaults vary nothing."""
+    """How training images are varied; the defaults vary nothing."""
 
     min_scale: float = 1.0  # smallest share of the area that a random crop takes; 1: the centre crop
     max_aspect: float = 4 / 3  # largest ratio by which a random crop changes the aspect
@@ -43,27 +43,27 @@ class Augmentation:
 
     @property
     def varies(self) -> bool:
-        """Whether two views of a picture can differ."""
+        """Whether two views of a image can differ."""
         return self != Augmentation(max_aspect=self.max_aspect)  # It is of no use without random crops.
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> v2.Compose:
-    """Return the transform of an RGB picture to `[3, H, W]`, as the weights' own preprocessing does it."""
+    """Return the transform of an RGB image to `[3, H, W]`, as the weights' own preprocessing does it."""
     return v2.Compose([*resize_and_crop(preprocessing), *to_input(preprocessing)])
 
 
 def evaluation_crop(preprocessing: Preprocessing) -> v2.Compose:
-    """Return the transform of an RGB picture to uint8 `[3, H, W]`; `normalisation` does the rest."""
+    """Return the transform of an RGB image to uint8 `[3, H, W]`; `normalisation` does the rest."""
     return v2.Compose([*resize_and_crop(preprocessing), v2.PILToTensor()])
 
 
 def normalisation(preprocessing: Preprocessing) -> torch.nn.Sequential:
-    """Return the steps from uint8 pictures `[..., 3, H, W]` to the network's input."""
+    """Return the steps from uint8 images `[..., 3, H, W]` to the network's input."""
     return torch.nn.Sequential(*to_input(preprocessing)[1:])
 
 
 def training_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> v2.Compose:
-    """Return the varied transform of an RGB picture to `[3, H, W]`; all chance is torch's."""
+    """Return the varied transform of an RGB image to `[3, H, W]`; all chance is torch's."""
     steps = resize_and_crop(preprocessing)
     if augmentation.min_scale < 1:
         steps = [
@@ -88,7 +88,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation)
 
 
 def resize_and_crop(preprocessing: Preprocessing) -> list[torch.nn.Module]:
-    """Return the steps to the evaluation crop, on the Pillow picture."""
+    """Return the steps to the evaluation crop, on the Pillow image."""
     steps: list[torch.nn.Module] = [
         resizing(preprocessing, preprocessing.resize),
         v2.CenterCrop(list(preprocessing.crop)),
@@ -98,18 +98,18 @@ def resize_and_crop(preprocessing: Preprocessing) -> list[torch.nn.Module]:
 
 
 class CropStrips(torch.nn.Module):
-    """Crops a picture that is more than 16 times as long as wide to its middle; others stay as they are.
+    """Crops a image that is more than 16 times as long as wide to its middle; others stay as they are.
 
     Resizing its shorter side and cropping the centre would end in the same place.
     """
 
-    def forward(self, picture: Image.Image) -> Image.Image:
-        """Return a picture whose longer side is at most 16 times the shorter one."""
-        longest = MOST_ASPECT * min(picture.size)
-        left, top = (max(0, side - longest) // 2 for side in picture.size)
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Return a image whose longer side is at most 16 times the shorter one."""
+        longest = MOST_ASPECT * min(image.size)
+        left, top = (max(0, side - longest) // 2 for side in image.size)
         if not left and not top:
-            return picture
-        return picture.crop((left, top, picture.width - left, picture.height - top))
+            return image
+        return image.crop((left, top, image.width - left, image.height - top))
 
 
 def resizing(preprocessing: Preprocessing, size: tuple[int, ...]) -> v2.Resize:
@@ -119,7 +119,7 @@ def resizing(preprocessing: Preprocessing, size: tuple[int, ...]) -> v2.Resize:
 
 
 def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
-    """Return the steps from a cropped Pillow picture to a normalised tensor."""
+    """Return the steps from a cropped Pillow image to a normalised tensor."""
     return [
         v2.PILToTensor(),
         # Divides by 255 as the weights' authors did; v2's multiplies by 1/255, another last bit.
@@ -129,7 +129,7 @@ def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
 
 
 def decoding_side(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> int:
-    """Return how many pixels the shorter side of a decoded picture has to have for the transform.
+    """Return how many pixels the shorter side of a decoded image has to have for the transform.
 
     Without an augmentation it is what evaluation needs.
     """
@@ -141,7 +141,7 @@ def decoding_side(preprocessing: Preprocessing, augmentation: Augmentation | Non
 
 
 def kept_size(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> tuple[int, ...]:
-    """Return the size of a decoded picture that is kept: (shorter side,) or (height, width), in pixels.
+    """Return the size of a decoded image that is kept: (shorter side,) or (height, width), in pixels.
 
     Without random crops it is what the transform resizes to, so that resizing once more changes nothing.
     """
@@ -157,12 +157,12 @@ def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
     return replace(preprocessing, resize=resize, crop=(size, size))
 
 
-def apply(transform: v2.Compose, picture: Image.Image, seed: int | None = None) -> torch.Tensor:
-    """Return the transformed picture; with a seed, torch's generator is used from there and put back."""
+def apply(transform: v2.Compose, image: Image.Image, seed: int | None = None) -> torch.Tensor:
+    """Return the transformed image; with a seed, torch's generator is used from there and put back."""
     if seed is None:
-        tensor: torch.Tensor = transform(picture)
+        tensor: torch.Tensor = transform(image)
         return tensor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        seeded: torch.Tensor = transform(picture)
+        seeded: torch.Tensor = transform(image)
         return seeded

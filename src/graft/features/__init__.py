@@ -1,1 +1,1 @@
-"""What the frozen front of a network makes of the pictures, computed once: see `graft.features.cache`."""
+"""What the frozen front of a network makes of the images, computed once: see `graft.features.cache`."""

@@ -21,9 +21,9 @@ SAME, SAME_GRADIENT = 1e-5, 1e-3
 
 @dataclass(frozen=True)
 class Cut:
-    """A backbone in two: `front` makes of pictures what the rest goes on from."""
+    """A backbone in two: `front` makes of images what the rest goes on from."""
 
-    front: nn.Module  # pictures [B, 3, H, W] to activations [B, ...]
+    front: nn.Module  # images [B, 3, H, W] to activations [B, ...]
     parts: tuple[str, ...]  # names of its modules in the backbone
     before: str | None  # name of the first module of the rest; None: the head
 
@@ -48,7 +48,7 @@ class Front(nn.Module):
         self.backbone = backbone
         self.before = before
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return activations `[B, ...]`; ValueError where the module is not called with one tensor."""
 
         def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -56,7 +56,7 @@ class Front(nn.Module):
 
         hook = self.backbone.get_submodule(self.before).register_forward_pre_hook(stop)
         try:
-            self.backbone(pictures)
+            self.backbone(images)
         except Reached as reached:
             (activations,) = reached.inputs
             return activations
@@ -70,11 +70,11 @@ def learns(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
-def find_cut(classifier: Classifier, pictures: Tensor) -> Cut | None:
+def find_cut(classifier: Classifier, images: Tensor) -> Cut | None:
     """Return the latest cut after which all that learns comes; the backbone is in evaluation mode.
 
     Networks that run their parts one after another can be cut. Whether one does is tried out: both halves
-    together have to make of the pictures `[B, 3, H, W]` what the whole makes of them. None where no cut does,
+    together have to make of the images `[B, 3, H, W]` what the whole makes of them. None where no cut does,
     such as in transformers with a class token.
     """
     backbone = classifier.backbone
@@ -82,7 +82,7 @@ def find_cut(classifier: Classifier, pictures: Tensor) -> Cut | None:
         return Cut(backbone, (NETWORK,), None)
     for parts, before in leading_parts(backbone):
         cut = Cut(Front(backbone, before), parts, before)
-        if is_exact(cut, classifier, pictures):
+        if is_exact(cut, classifier, images):
             return cut
     return None
 
@@ -110,16 +110,16 @@ def leading_parts(backbone: Backbone) -> Iterator[tuple[tuple[str, ...], str]]:
     yield from reversed(found)
 
 
-def is_exact(cut: Cut, classifier: Classifier, pictures: Tensor) -> bool:
+def is_exact(cut: Cut, classifier: Classifier, images: Tensor) -> bool:
     """Return whether both halves together compute the backbone's features, and its gradients.
 
     Gradients show what the features hide where a branch of the network begins with zeros.
     """
-    expected = classifier.backbone(pictures)
+    expected = classifier.backbone(images)
     try:
         with torch.no_grad():
-            activations = cut.front(pictures)
-        if len(activations) != len(pictures):
+            activations = cut.front(images)
+        if len(activations) != len(images):
             return False
         found = cut.tail(classifier, activations.shape[1:]).features(activations.flatten(1))
         if not is_close(found, expected, SAME):

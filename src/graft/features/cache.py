@@ -1,11 +1,11 @@
-"""Lets what learns do so from what the frozen parts before it make of the pictures, which is stored.
+"""Lets what learns do so from what the frozen parts before it make of the images, which is stored.
 
 Where only the head learns, that is the features of the whole backbone; where the last parts of the backbone
 learn too, the activations at the boundary (`graft.features.boundary`), if storing them saves enough time
 (`graft.features.estimate`).
 
 The folder of all features has one folder a recipe (network, weights, preprocessing, ...), which holds rows
-under keys made of the pictures' own bytes. So another run, seed or optimizer, every job of a sweep and a data
+under keys made of the images' own bytes. So another run, seed or optimizer, every job of a sweep and a data
 set that has grown find what is there.
 """
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float16")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-ENOUGH_VIEWS = 4000  # Of all training pictures together, where their number is left to Graft ...
+ENOUGH_VIEWS = 4000  # Of all training images together, where their number is left to Graft ...
 MOST_VIEWS = 8  # ... and of each.
 
 
@@ -71,7 +71,7 @@ class FeatureCache:
             return False
         backbone = module.classifier.backbone
         if module.mix is not None:
-            return self._may_go_on("loss.mixup and loss.cutmix mix pictures")
+            return self._may_go_on("loss.mixup and loss.cutmix mix images")
         if trainer.precision not in PRECISIONS:
             return self._may_go_on(
                 f"trainer.precision={trainer.precision} is none of {', '.join(PRECISIONS)}"
@@ -101,29 +101,29 @@ class FeatureCache:
         assert data.preprocessing is not None
         device = trainer.strategy.root_device
         backbone = module.classifier.backbone.to(device).eval()
-        pictures = noise(data.preprocessing.crop).to(device)
-        cut = find_cut(module.classifier, pictures)
+        images = noise(data.preprocessing.crop).to(device)
+        cut = find_cut(module.classifier, images)
         if cut is None:
             self._may_go_on(f"{backbone.name} cannot be cut where learning begins")
             return {}, None
         fast = cut.front
 
         @torch.inference_mode()
-        def activations(pictures: Tensor) -> Tensor:
+        def activations(images: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                found: Tensor = fast(pictures.to(device, memory_format=torch.channels_last))
+                found: Tensor = fast(images.to(device, memory_format=torch.channels_last))
             return found.float()
 
         views = self.views_of(data, phase, splits, learns(backbone))
         shape = activations(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1:]
         if not self._are_worth_storing(
-            cut, views, phase.epochs, shape.numel(), pictures, data.cache_room.limit_gb
+            cut, views, phase.epochs, shape.numel(), images, data.cache_room.limit_gb
         ):
             return {}, None
         if self.views == "auto" and data.augmentation.varies:
             count = views["train"].count
             log.info(
-                "features   %d views of each training picture, all but one augmented (features.views)", count
+                "features   %d views of each training image, all but one augmented (features.views)", count
             )
         made_by = recipe(backbone, cut, data.preprocessing, self.dtype, str(trainer.precision), device)
         keys = np.concatenate([view.keys for view in views.values()])
@@ -138,7 +138,7 @@ class FeatureCache:
                         absent = store.locate(of_split.keys)[:, 0].reshape(-1, of_split.count) < 0
                         if absent[:, 1:].any():
                             of_split.keep_decoded(data)
-                    fast = folded(cut.front, pictures)
+                    fast = folded(cut.front, images)
                 extract_missing(
                     store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers
                 )
@@ -156,13 +156,13 @@ class FeatureCache:
     def views_of(
         self, data: ImageFolderDataModule, phase: Phase, splits: Sequence[str], backbone_learns: bool
     ) -> dict[str, Views]:
-        """Return the views of the splits: several of a training picture, one of the others."""
+        """Return the views of the splits: several of a training image, one of the others."""
         is_set = isinstance(self.views, int)
         count = self.views if is_set else default_views(data, phase, backbone_learns)
         return {split: Views(data, split, int(count) if split == "train" else 1) for split in splits}
 
     def _are_worth_storing(
-        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, pictures: Tensor, limit_gb: float
+        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, images: Tensor, limit_gb: float
     ) -> bool:
         """Return whether the rows fit into the cache, and those of a cut network save time or have to be."""
         row = width * np.dtype(self.dtype).itemsize
@@ -172,7 +172,7 @@ class FeatureCache:
             return self._may_go_on(reason, "raise it, or write features.cache=auto")
         if cut.before is None:
             return True
-        found = estimate(views, epochs, row, operations_of(cut.front, pictures[:1]), pictures.device)
+        found = estimate(views, epochs, row, operations_of(cut.front, images[:1]), images.device)
         is_stored = found.pays or self.cache is True
         log.info(
             "features   up to %s are %sstored: %s",
@@ -183,7 +183,7 @@ class FeatureCache:
         return is_stored
 
     def _may_go_on(self, reason: str, advice: str = "write features.cache=auto") -> bool:
-        """Say why pictures are used and return False; UserError where that was excluded."""
+        """Say why images are used and return False; UserError where that was excluded."""
         if self.cache is True:
             raise UserError(f"features.cache=true, but {reason}; {advice}.")
         log.info("features   are not stored: %s", reason)
@@ -198,13 +198,13 @@ def has_frozen_stage(module: TransferModule) -> bool:
 
 
 def noise(crop: tuple[int, int]) -> Tensor:
-    """Return two pictures `[2, 3, H, W]` of noise, the same every time; the global generator stays."""
+    """Return two images `[2, 3, H, W]` of noise, the same every time; the global generator stays."""
     chance = torch.Generator().manual_seed(0)
     return torch.randn(2, 3, *crop, generator=chance).contiguous(memory_format=torch.channels_last)
 
 
 def default_views(data: ImageFolderDataModule, phase: Phase, backbone_learns: bool) -> int:
-    """Return how many views of each training picture are stored: the fewer pictures, the more.
+    """Return how many views of each training image are stored: the fewer images, the more.
 
     What learns within the backbone has enough parameters to need as much augmentation as there may be.
     """

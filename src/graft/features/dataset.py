@@ -1,4 +1,4 @@
-"""Stored features as a data set: the same keys, order and labels as the pictures they come from."""
+"""Stored features as a data set: the same keys, order and labels as the images they come from."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from graft.features.views import Views
 class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
     """The rows of a split's views, features or flattened activations, all of which are stored.
 
-    The seed that would augment a picture chooses one of its views.
+    The seed that would augment a image chooses one of its views.
     """
 
     def __init__(self, store: FeatureStore, views: Views) -> None:
@@ -38,7 +38,7 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(rows).float(), self.labels[indices]
 
     def chunks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features `[n, width]` and labels `[n]` of all views of all pictures, `n` at most `rows`."""
+        """Yield features `[n, width]` and labels `[n]` of all views of all images, `n` at most `rows`."""
         places = self.places.reshape(-1, 2)
         labels = self.labels.repeat_interleave(self.places.shape[1])
         for start in range(0, len(places), rows):

@@ -12,7 +12,7 @@ from graft.features.views import Views
 # Rates that make storing look rather worse than it is.
 OPERATIONS = {"cpu": 1e11}  # floating-point operations a second that a device does ...
 OPERATIONS_OF_ACCELERATORS = 1e13  # ... which is not the processor
-DECODING = 1e-3  # seconds that opening, resizing and augmenting a picture takes
+DECODING = 1e-3  # seconds that opening, resizing and augmenting a image takes
 READING = 2e8  # bytes a second that are read from or written to the folder of features
 # Stored views take the place of fresh augmentation, so they have to save a good part of the time.
 WORTH = 0.5
@@ -25,17 +25,17 @@ class Estimate:
     row: int  # bytes of one view
     size: float  # gigabytes of all
     with_rows: float  # seconds to make, write and read them in all epochs
-    with_pictures: float  # seconds of the same part of the network, from pictures in every epoch
+    with_images: float  # seconds of the same part of the network, from images in every epoch
 
     @property
     def pays(self) -> bool:
         """Whether storing saves enough."""
-        return self.with_rows <= WORTH * self.with_pictures
+        return self.with_rows <= WORTH * self.with_images
 
     def __str__(self) -> str:
         return (
             f"{self.row / 1e3:.3g} kB a view, {self.size:.2g} GB in all, about {self.with_rows:.2g} s "
-            f"instead of {self.with_pictures:.2g} s"
+            f"instead of {self.with_images:.2g} s"
         )
 
 
@@ -47,20 +47,20 @@ def estimate(
     The test split is left out of the seconds: it is read once either way.
     """
     rate = OPERATIONS.get(device.type, OPERATIONS_OF_ACCELERATORS)
-    picture = DECODING + operations / rate
+    image = DECODING + operations / rate
     again = epochs * sum(len(views[split].labels) for split in ("train", "val"))
     made = sum(len(views[split]) for split in ("train", "val"))
     return Estimate(
         row=row,
         size=sum(map(len, views.values())) * row / 1e9,
-        with_rows=made * (picture + row / READING) + again * row / READING,
-        with_pictures=again * picture,
+        with_rows=made * (image + row / READING) + again * row / READING,
+        with_images=again * image,
     )
 
 
 @torch.no_grad()
-def operations_of(network: nn.Module, picture: Tensor) -> int:
-    """Return the floating-point operations that a network takes for one picture `[1, 3, H, W]`."""
+def operations_of(network: nn.Module, image: Tensor) -> int:
+    """Return the floating-point operations that a network takes for one image `[1, 3, H, W]`."""
     with FlopCounterMode(display=False) as counter:
-        network(picture)
+        network(image)
     return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""Runs a frozen backbone over the views of pictures that are not stored yet."""
+"""Runs a frozen backbone over the views of images that are not stored yet."""
 
 import logging
 import sys
@@ -30,7 +30,7 @@ def extract_missing(
 ) -> None:
     """Store the rows of all keys `[n]` that are not there, each once.
 
-    `views[i]` is the picture `[3, H, W]` of key i; `extract` makes features `[B, width]` of such.
+    `views[i]` is the image `[3, H, W]` of key i; `extract` makes features `[B, width]` of such.
     """
     absent = np.flatnonzero(store.locate(keys)[:, 0] < 0)
     missing = absent[np.sort(np.unique(keys[absent], return_index=True)[1])]
@@ -46,8 +46,8 @@ def extract_missing(
         generator=torch.Generator(),  # A loader without its own draws from the global one.
     )
     done, rows = 0, []
-    for pictures in with_progress(loader):
-        rows.append(as_stored(extract(pictures).cpu().numpy(), store.dtype))
+    for images in with_progress(loader):
+        rows.append(as_stored(extract(images).cpu().numpy(), store.dtype))
         waiting = sum(map(len, rows))
         is_last = done + waiting == len(missing)
         if is_last or waiting * store.width * store.dtype.itemsize >= SEGMENT:

@@ -11,25 +11,25 @@ CLOSE = 1e-4  # Largest difference, relative to the largest output, that is take
 
 
 @torch.inference_mode()
-def folded(network: nn.Module, pictures: Tensor) -> nn.Module:
+def folded(network: nn.Module, images: Tensor) -> nn.Module:
     """Return a copy of a network in evaluation mode with its BatchNorm layers folded into its convolutions.
 
-    `pictures` `[B, 3, H, W]` are run through both. Where their outputs differ by more than rounding, such as
+    `images` `[B, 3, H, W]` are run through both. Where their outputs differ by more than rounding, such as
     when something else also takes a convolution's output, it is the network itself that is returned.
     """
     network = network.eval()
     copied = copy.deepcopy(network)
-    for convolution, norm_name in normalised_convolutions(copied, pictures):
+    for convolution, norm_name in normalised_convolutions(copied, images):
         norm = copied.get_submodule(norm_name)
         fold(convolution, norm)
         copied.set_submodule(norm_name, what_remains(norm))
     copied.to(memory_format=torch.channels_last)
-    expected, found = network(pictures), copied(pictures)
+    expected, found = network(images), copied(images)
     close = (found - expected).abs().max() <= CLOSE * expected.abs().max()
     return copied if bool(close) else network
 
 
-def normalised_convolutions(network: nn.Module, pictures: Tensor) -> list[tuple[nn.Conv2d, str]]:
+def normalised_convolutions(network: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, str]]:
     """Return each convolution whose output goes into a BatchNorm, with that norm's name; both run once."""
     made_by: dict[int, nn.Conv2d] = {}
     kept: list[Tensor] = []  # As long as they live, no two tensors have the same id.
@@ -55,7 +55,7 @@ def normalised_convolutions(network: nn.Module, pictures: Tensor) -> list[tuple[
         elif isinstance(module, nn.Conv2d):
             hooks.append(module.register_forward_hook(note_convolution))
     try:
-        network(pictures)
+        network(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""How features come about: everything that could change their numbers, apart from the picture."""
+"""How features come about: everything that could change their numbers, apart from the image."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def recipe(
     precision: str,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Return how the features, or the activations at the cut, of any picture come about, as plain values."""
+    """Return how the features, or the activations at the cut, of any image come about, as plain values."""
     is_inside = cut.before is not None
     return {
         **({"before": cut.before, "parts": list(cut.parts)} if is_inside else {}),

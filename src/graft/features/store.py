@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graft.cache_folders import Use
+from graft.data.cache_folders import Use
 from graft.files import replacing
 
 log = logging.getLogger(__name__)

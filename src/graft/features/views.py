@@ -1,4 +1,4 @@
-"""The views of a split's pictures, each with the key that its features are stored under."""
+"""The views of a split's images, each with the key that its features are stored under."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ from graft.features.store import KEY
 
 
 class Views(Dataset[Tensor]):
-    """`count` views of every picture of a split: number `i * count + v` is view v of picture i, `[3, H, W]`.
+    """`count` views of every image of a split: number `i * count + v` is view v of image i, `[3, H, W]`.
 
-    View 0 is the picture as evaluation sees it, the others are augmented.
+    View 0 is the image as evaluation sees it, the others are augmented.
     """
 
     def __init__(self, data: ImageFolderDataModule, split: str, count: int = 1) -> None:
         self.split, self.count = split, count  # Not the data: workers get a copy of what is here.
-        self.plain = data.pictures(split, augmented=False)
-        self.varied = data.pictures(split, augmented=True)
+        self.plain = data.images(split, augmented=False)
+        self.varied = data.images(split, augmented=True)
         keys = [
             view_key(sample.digest, data.augmentation, view, data.cache != "none")
             for sample in data.samples[split]
@@ -32,8 +32,8 @@ class Views(Dataset[Tensor]):
         self.labels = self.plain.labels
 
     def keep_decoded(self, data: ImageFolderDataModule) -> None:
-        """Take augmented views out of decoded pictures, where the data keep them: each is decoded once."""
-        self.varied = data.pictures(self.split, True, data.keep_decoded(self.split))
+        """Take augmented views out of decoded images, where the data keep them: each is decoded once."""
+        self.varied = data.images(self.split, True, data.keep_decoded(self.split))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -47,12 +47,12 @@ class Views(Dataset[Tensor]):
         return self.varied[index, seed][0]
 
 
-def view_key(picture: str, augmentation: Augmentation, view: int, is_kept: bool = False) -> bytes:
-    """Return the key of one view of a picture, which is named by the hash of its file.
+def view_key(image: str, augmentation: Augmentation, view: int, is_kept: bool = False) -> bytes:
+    """Return the key of one view of a image, which is named by the hash of its file.
 
-    View 0 depends neither on the augmentation nor on whether the picture is kept decoded.
+    View 0 depends neither on the augmentation nor on whether the image is kept decoded.
     """
-    parts = [picture] if view == 0 else [picture, json.dumps(asdict(augmentation)), str(view)]
+    parts = [image] if view == 0 else [image, json.dumps(asdict(augmentation)), str(view)]
     if view and is_kept:
-        parts.append("out of a kept picture")
+        parts.append("out of a kept image")
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=KEY.itemsize).digest()

@@ -16,12 +16,12 @@ from graft.errors import UserError
 from graft.inference.model import Model
 from graft.inference.runtimes import load_model
 from graft.memory import keep_freed_memory
-from graft.metrics import classification_metrics, expected_calibration_error
+from graft.tasks.metrics import classification_metrics, expected_calibration_error
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of labelled pictures: `logits` `[N, num_classes]`, `labels` `[N]`, metrics."""
+    """What a model makes of labelled images: `logits` `[N, num_classes]`, `labels` `[N]`, metrics."""
 
     samples: list[Sample]
     logits: Tensor
@@ -30,9 +30,9 @@ class Evaluation:
 
 
 def evaluate(model: Model, root: Path, samples: list[Sample], batch_size: int) -> Evaluation:
-    """Return the model's metrics on the pictures below `root`, the same as a run's test metrics.
+    """Return the model's metrics on the images below `root`, the same as a run's test metrics.
 
-    Raises UserError where the folder's classes are not the model's, or a picture cannot be read.
+    Raises UserError where the folder's classes are not the model's, or a image cannot be read.
     """
     refuse_other_classes(root, samples, model.class_names)
     logits, labels = scored(model, root, samples, batch_size)
@@ -41,7 +41,7 @@ def evaluate(model: Model, root: Path, samples: list[Sample], batch_size: int) -
 
 
 def scored(model: Model, root: Path, samples: list[Sample], batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return the logits `[N, num_classes]` and the labels `[N]` of pictures of the model's classes."""
+    """Return the logits `[N, num_classes]` and the labels `[N]` of images of the model's classes."""
     numbers = {name: number for number, name in enumerate(model.class_names)}
     labels = torch.tensor([numbers[sample.class_name] for sample in samples])
     return model.logits([root / sample.path for sample in samples], batch_size), labels
@@ -66,10 +66,10 @@ def measure(logits: Tensor, labels: Tensor, temperature: float | None = None) ->
     return found
 
 
-def labelled_pictures(
+def labelled_images(
     root: Path, split: str | None, splits_file: Path | None, layout: str = "auto"
 ) -> list[Sample]:
-    """Return the pictures to measure: those of a split where there are splits, else all.
+    """Return the images to measure: those of a split where there are splits, else all.
 
     The split is `test` where there is one and no other is named. Raises UserError for one that is not there.
     """
@@ -117,16 +117,16 @@ def write_evaluation(
         raise UserError(f"output={output}: it is a .json file in a folder that exists.")
     if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir()):
         raise UserError(f"report={report}: it is a .html file in a folder that exists.")
-    samples = labelled_pictures(root, split, splits_file, layout)
+    samples = labelled_images(root, split, splits_file, layout)
     model = load_model(checkpoint)
     found = evaluate(model, root, samples, batch_size)
     width = max(map(len, found.metrics))
     for name, value in found.metrics.items():
         sys.stdout.write(f"{name:<{width}}  {value:.4f}\n")
-    sys.stdout.write(f"{len(samples)} pictures of {root}\n")
+    sys.stdout.write(f"{len(samples)} images of {root}\n")
     if output is not None:
         output.write_text(
-            json.dumps(found.metrics | {"pictures": len(samples)}, indent=2) + "\n", encoding="utf-8"
+            json.dumps(found.metrics | {"images": len(samples)}, indent=2) + "\n", encoding="utf-8"
         )
     if report is not None:
         from graft.reporting.report.evaluation import (

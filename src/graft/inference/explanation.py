@@ -1,4 +1,4 @@
-"""Grad-CAM overlays: which part of a picture speaks for its label (Selvaraju et al. 2017)."""
+"""Grad-CAM overlays: which part of a image speaks for its label (Selvaraju et al. 2017)."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from graft.data.transforms import normalisation
-from graft.errors import UserError
-from graft.extras import import_extra
-from graft.inference.model import decoded_pictures
+from graft.errors import UserError, import_extra
+from graft.inference.model import decoded_images
 from graft.inference.runtimes import OPENERS, best_device
-from graft.inference.search import base_folder, find_pictures
+from graft.inference.search import base_folder, find_images
 from graft.memory import keep_freed_memory
 from graft.models.checkpoints import LoadedClassifier, load_classifier
 
@@ -26,16 +25,16 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Explanation:
-    """A picture's label, and where the network saw it; an unreadable picture has only `error`."""
+    """A image's label, and where the network saw it; an unreadable image has only `error`."""
 
     path: Path
     label: str = ""
-    overlay: Image.Image | None = None  # the heat map on the cropped picture, as the network sees it
+    overlay: Image.Image | None = None  # the heat map on the cropped image, as the network sees it
     error: str = ""
 
 
 def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explanation]:
-    """Yield an explanation of every picture's most probable class, in order, a batch in memory at a time.
+    """Yield an explanation of every image's most probable class, in order, a batch in memory at a time.
 
     Raises UserError for a network without feature maps, such as a vision transformer.
     """
@@ -49,24 +48,24 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
     def channels_first(maps: Tensor) -> Tensor:
         return maps.permute(0, 3, 1, 2) if needs_permuting else maps
 
-    decoded = decoded_pictures(loaded.preprocessing, paths, ahead=2 * BATCH_SIZE)
+    decoded = decoded_images(loaded.preprocessing, paths, ahead=2 * BATCH_SIZE)
     with gradcam.GradCAM(classifier, [layer], reshape_transform=channels_first) as cam:
         while batch := list(islice(decoded, BATCH_SIZE)):
-            readable = [picture for _, picture, _ in batch if picture is not None]
+            readable = [image for _, image, _ in batch if image is not None]
             found: Iterator[tuple[str, Image.Image]] = iter(())
             if readable:
-                pictures = torch.stack(readable)
-                # Without targets it is each picture's most probable class.
-                heat = cam(normalise(pictures.to(device)), targets=None)
+                images = torch.stack(readable)
+                # Without targets it is each image's most probable class.
+                heat = cam(normalise(images.to(device)), targets=None)
                 labels = [loaded.class_names[i] for i in cam.outputs.argmax(dim=1).tolist()]
-                found = iter(zip(labels, map(overlay, pictures, heat), strict=True))
-            for path, picture, error in batch:
+                found = iter(zip(labels, map(overlay, images, heat), strict=True))
+            for path, image, error in batch:
                 assert path is not None  # Images without a file are for `Model.predict`.
-                yield Explanation(path, error=error) if picture is None else Explanation(path, *next(found))
+                yield Explanation(path, error=error) if image is None else Explanation(path, *next(found))
 
 
 class Overlays:
-    """Overlays of pictures by a trained model, each drawn once; `why_none` says why there can be none."""
+    """Overlays of images by a trained model, each drawn once; `why_none` says why there can be none."""
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
@@ -74,7 +73,7 @@ class Overlays:
         self.drawn: dict[Path, Image.Image | None] = {}
 
     def of(self, paths: Sequence[Path]) -> dict[Path, Image.Image]:
-        """Return the overlays of the pictures that can be read; none at all where `why_none` says why."""
+        """Return the overlays of the images that can be read; none at all where `why_none` says why."""
         new = [path for path in dict.fromkeys(paths) if path not in self.drawn]
         if new and not self.why_none:
             try:
@@ -83,24 +82,27 @@ class Overlays:
             except UserError as error:
                 self.why_none = f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
         found = {path: self.drawn.get(path) for path in paths}
-        return {path: picture for path, picture in found.items() if picture is not None}
+        return {path: image for path, image in found.items() if image is not None}
 
     @cached_property
     def _loaded(self) -> LoadedClassifier:
         return load_classifier(self.checkpoint)
 
 
-def overlay(picture: Tensor, heat: np.ndarray) -> Image.Image:
-    """Return the uint8 picture `[3, H, W]` under the heat map `[H, W]`, 0 to 1, dark to yellow."""
-    image, colours = import_extra("pytorch_grad_cam.utils.image", "explain"), import_extra("cv2", "explain")
-    shown = picture.permute(1, 2, 0).numpy().astype(np.float32) / 255
+def overlay(image: Tensor, heat: np.ndarray) -> Image.Image:
+    """Return the uint8 image `[3, H, W]` under the heat map `[H, W]`, 0 to 1, dark to yellow."""
+    shown_on, colours = (
+        import_extra("pytorch_grad_cam.utils.image", "explain"),
+        import_extra("cv2", "explain"),
+    )
+    shown = image.permute(1, 2, 0).numpy().astype(np.float32) / 255
     # Brighter is more in inferno, whoever looks at it; grad-cam's own rainbow needs red beside green.
     return Image.fromarray(
-        image.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
+        shown_on.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
     )
 
 
-def last_feature_maps(classifier: nn.Module, pictures: Tensor) -> tuple[nn.Module, bool]:
+def last_feature_maps(classifier: nn.Module, images: Tensor) -> tuple[nn.Module, bool]:
     """Return the last module whose output are feature maps, and whether they are `[B, h, w, C]`.
 
     Raises UserError where the last output with places in it are a transformer's tokens.
@@ -116,7 +118,7 @@ def last_feature_maps(classifier: nn.Module, pictures: Tensor) -> tuple[nn.Modul
     hooks = [module.register_forward_hook(note) for module in classifier.modules()]
     try:
         with torch.no_grad():
-            classifier(pictures)
+            classifier(images)
     finally:
         for hook in hooks:
             hook.remove()
@@ -129,7 +131,7 @@ def last_feature_maps(classifier: nn.Module, pictures: Tensor) -> tuple[nn.Modul
 
 
 def is_channels_last(maps: Tensor) -> bool:
-    """Return whether maps of square pictures are `[B, h, w, C]`, as in some transformers."""
+    """Return whether maps of square images are `[B, h, w, C]`, as in some transformers."""
     return maps.shape[1] == maps.shape[2] != maps.shape[3]
 
 
@@ -139,16 +141,16 @@ def sides(maps: Tensor) -> tuple[int, int]:
 
 
 def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # noqa: A002 -- the setting's name
-    """Write an overlay as PNG for every picture, say the labels, and return how many could not be read."""
+    """Write an overlay as PNG for every image, say the labels, and return how many could not be read."""
     keep_freed_memory()
     import_extra("pytorch_grad_cam", "explain")
     refuse_exported(checkpoint)
-    base, pictures = base_folder(input), find_pictures(input)
+    base, images = base_folder(input), find_images(input)
     searched = Path(input).expanduser()
     if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
         raise UserError(f"output={output} lies in input={input}: the overlays would be explained too.")
     bad = 0
-    for found in explain(load_classifier(checkpoint), pictures):
+    for found in explain(load_classifier(checkpoint), images):
         if found.overlay is None:
             bad += 1
             sys.stdout.write(f"{found.path}  cannot be read: {found.error}\n")

@@ -1,4 +1,4 @@
-"""Names the class of pictures: decoding in threads beside the network, a few batches in memory at a time."""
+"""Names the class of images: decoding in threads beside the network, a few batches in memory at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,10 +20,10 @@ from graft.preprocessing import Preprocessing
 
 BATCH_SIZE = 32
 UNSURE = "unsure"
-MOST_WAITING = 8  # Unreadable pictures wait for a batch to fill until there are so many batches of rows.
+MOST_WAITING = 8  # Unreadable images wait for a batch to fill until there are so many batches of rows.
 
 
-# A picture as uint8 `[3, H, W]`, or None and why it cannot be read.
+# A image as uint8 `[3, H, W]`, or None and why it cannot be read.
 Decoded = tuple[Path | None, Tensor | None, str]
 
 # A file, or the image itself: a Pillow image or an array `[H, W]` or `[H, W, 3]` of 8-bit numbers.
@@ -32,7 +32,7 @@ Source = str | Path | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one picture; an unreadable one has only `error`."""
+    """What a model says about one image; an unreadable one has only `error`."""
 
     path: Path | None  # None for an image that was given itself
     label: str | None = (
@@ -45,7 +45,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Row:
-    """What was computed of one picture, or why it cannot be read."""
+    """What was computed of one image, or why it cannot be read."""
 
     path: Path | None
     output: Tensor | None
@@ -56,7 +56,7 @@ class Row:
 class Model:
     """A trained model in evaluation mode, whatever runs it.
 
-    `network` maps uint8 RGB pictures `[B, 3, H, W]`, resized and cropped, to logits `[B, num_classes]` on
+    `network` maps uint8 RGB images `[B, 3, H, W]`, resized and cropped, to logits `[B, num_classes]` on
     the CPU. Probabilities are `softmax(logits / temperature)`.
     """
 
@@ -87,10 +87,10 @@ class Model:
         flip: bool = False,
         batch_size: int = BATCH_SIZE,
     ) -> Iterator[Prediction]:
-        """Yield what `predict` returns one by one, for any number of pictures in constant memory."""
+        """Yield what `predict` returns one by one, for any number of images in constant memory."""
 
-        def with_mirrored(pictures: Tensor) -> Tensor:
-            return (self.probabilities(pictures) + self.probabilities(pictures.flip(-1))) / 2
+        def with_mirrored(images: Tensor) -> Tensor:
+            return (self.probabilities(images) + self.probabilities(images.flip(-1))) / 2
 
         for row in self.rows(with_mirrored if flip else self.probabilities, paths, batch_size):
             if row.output is None:
@@ -101,27 +101,27 @@ class Model:
             label = self.class_names[best] if shares[best] >= threshold else UNSURE
             yield Prediction(row.path, label, shares[best], shares)
 
-    def probabilities(self, pictures: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities `[B, num_classes]` of what `network` takes."""
-        return (self.network(pictures) / self.temperature).softmax(dim=1)
+        return (self.network(images) / self.temperature).softmax(dim=1)
 
     def logits(self, paths: Iterable[str | Path], batch_size: int = BATCH_SIZE) -> Tensor:
-        """Return the logits `[N, num_classes]` of readable pictures; UserError for an unreadable one."""
+        """Return the logits `[N, num_classes]` of readable images; UserError for an unreadable one."""
         found = list(self.rows(self.network, paths, batch_size))
         outputs = [row.output for row in found if row.output is not None]
         bad = [f"{row.path} ({row.error})" for row in found if row.output is None]
         if bad:
             named = "; ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-            raise UserError(f"{len(bad)} unreadable pictures: {named}. Mend or remove them.")
+            raise UserError(f"{len(bad)} unreadable images: {named}. Fix or remove them.")
         return torch.stack(outputs) if outputs else torch.empty(0, len(self.class_names))
 
     def rows(
         self, compute: Callable[[Tensor], Tensor], paths: Iterable[Source], batch_size: int
     ) -> Iterator[Row]:
-        """Yield what `compute` makes of every picture, in order; all batches but the last are full."""
+        """Yield what `compute` makes of every image, in order; all batches but the last are full."""
         waiting: list[Decoded] = []
         readable = 0
-        for decoded in decoded_pictures(self.preprocessing, paths, ahead=2 * batch_size):
+        for decoded in decoded_images(self.preprocessing, paths, ahead=2 * batch_size):
             waiting.append(decoded)
             readable += decoded[1] is not None
             if readable == batch_size or not readable or len(waiting) == MOST_WAITING * batch_size:
@@ -131,14 +131,14 @@ class Model:
 
 
 def computed(compute: Callable[[Tensor], Tensor], decoded: list[Decoded]) -> Iterator[Row]:
-    """Yield a row for each decoded picture, all through the network at once."""
-    pictures = [picture for _, picture, _ in decoded if picture is not None]
+    """Yield a row for each decoded image, all through the network at once."""
+    images = [image for _, image, _ in decoded if image is not None]
     outputs: Iterator[Tensor] = iter(())
-    if pictures:
+    if images:
         with torch.inference_mode():
-            outputs = iter(compute(torch.stack(pictures)))
-    for path, picture, error in decoded:
-        yield Row(path, None if picture is None else next(outputs), error)
+            outputs = iter(compute(torch.stack(images)))
+    for path, image, error in decoded:
+        yield Row(path, None if image is None else next(outputs), error)
 
 
 def as_image(source: object) -> Image.Image:
@@ -155,8 +155,8 @@ def as_image(source: object) -> Image.Image:
     raise ValueError(f"{kind} is no image: give a path, a Pillow image, or uint8 [H, W] or [H, W, 3]")
 
 
-def decoded_pictures(preprocessing: Preprocessing, paths: Iterable[Source], ahead: int) -> Iterator[Decoded]:
-    """Yield each picture, resized and cropped, in order, at most `ahead` of them before they are asked for.
+def decoded_images(preprocessing: Preprocessing, paths: Iterable[Source], ahead: int) -> Iterator[Decoded]:
+    """Yield each image, resized and cropped, in order, at most `ahead` of them before they are asked for.
 
     Threads: Pillow lets go of Python's lock while it decodes and resizes, torch while it computes.
     """

@@ -1,4 +1,4 @@
-"""Writes predictions one by one as CSV, JSON lines or Parquet, and sorts pictures into class folders."""
+"""Writes predictions one by one as CSV, JSON lines or Parquet, and sorts images into class folders."""
 
 import csv
 import json
@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from graft.errors import UserError
-from graft.extras import import_extra
+from graft.errors import UserError, import_extra
 from graft.inference.model import Prediction
 from graft.inference.search import base_folder
 
@@ -40,7 +39,7 @@ class Table:
         self.numbers = {"probability", *self.class_columns, *(f for f in further if f.startswith("prob"))}
 
     def row(self, found: Prediction) -> Row:
-        """Return the prediction's row; what an unreadable picture lacks is None."""
+        """Return the prediction's row; what an unreadable image lacks is None."""
         row: Row = dict.fromkeys(self.columns)
         row |= {"path": as_text(str(found.path)), "error": as_text(found.error) or None}
         if found.error:
@@ -141,7 +140,7 @@ WRITERS = {
 def write_labelled_predictions(
     file: Path, paths: Sequence[str], labels: Tensor, probabilities: Tensor, class_names: Sequence[str]
 ) -> None:
-    """Write a CSV of labelled pictures: path, label, predicted, probability, a column a class.
+    """Write a CSV of labelled images: path, label, predicted, probability, a column a class.
 
     `labels` `[N]`, the true ones; `probabilities` `[N, num_classes]`. A class with the name of another
     column has "class " before it.
@@ -158,9 +157,9 @@ def write_labelled_predictions(
 
 
 class ClassFolders:
-    """Copies pictures to `target/LABEL/`, with the folders that they have below `base`.
+    """Copies images to `target/LABEL/`, with the folders that they have below `base`.
 
-    Raises UserError where the target holds something, or lies in a folder that is searched for pictures.
+    Raises UserError where the target holds something, or lies in a folder that is searched for images.
     """
 
     def __init__(self, target: Path, source: str) -> None:
@@ -172,7 +171,7 @@ class ClassFolders:
         self.target, self.base = target, base_folder(source)
 
     def copy(self, found: Prediction) -> None:
-        """Copy a picture that could be read."""
+        """Copy a image that could be read."""
         if found.path is None or found.label is None:
             return
         if Path(found.label).name != found.label:
@@ -183,7 +182,7 @@ class ClassFolders:
 
 
 def small_table(rows: Sequence[Row]) -> str:
-    """Return paths, labels and probabilities as aligned columns; the reason for an unreadable picture."""
+    """Return paths, labels and probabilities as aligned columns; the reason for an unreadable image."""
     width = max(len(row["path"]) for row in rows)
     labels = max(len(row["label"] or "") for row in rows)
     lines = []

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from graft.data.transforms import normalisation
-from graft.errors import UserError
-from graft.extras import import_extra
+from graft.errors import UserError, import_extra
 from graft.inference.model import Model
 from graft.models.checkpoints import LoadedClassifier, load_classifier
 from graft.preprocessing import Preprocessing
@@ -47,8 +46,8 @@ def load_model(path: Path) -> Model:
     if not metadata["include_preprocessing"]:
         normalise = normalisation(preprocessing)
 
-        def network(pictures: Tensor) -> Tensor:
-            return run(normalise(pictures))
+        def network(images: Tensor) -> Tensor:
+            return run(normalise(images))
 
     return Model(network, metadata["class_names"], preprocessing, metadata["temperature"])
 
@@ -58,8 +57,8 @@ def checkpoint_model(loaded: LoadedClassifier, device: torch.device) -> Model:
     classifier = loaded.classifier.to(device)
     normalise = normalisation(loaded.preprocessing)
 
-    def network(pictures: Tensor) -> Tensor:
-        logits: Tensor = classifier(normalise(pictures.to(device)))
+    def network(images: Tensor) -> Tensor:
+        logits: Tensor = classifier(normalise(images.to(device)))
         return logits.float().cpu()
 
     return Model(network, loaded.class_names, loaded.preprocessing, loaded.temperature)
@@ -80,8 +79,8 @@ def open_onnx(path: Path) -> tuple[Run, str]:
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (name,) = (taken.name for taken in session.get_inputs())
 
-    def run(pictures: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: pictures.numpy()})[0])
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
     return run, session.get_modelmeta().custom_metadata_map[METADATA]
 
@@ -102,8 +101,8 @@ def open_openvino(path: Path) -> tuple[Run, str]:
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = core.compile_model(model, "CPU", options)
 
-    def run(pictures: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(pictures.numpy())[0].copy())
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(images.numpy())[0].copy())
 
     return run, str(model.get_rt_info([METADATA]).astype(str))
 

@@ -1,18 +1,18 @@
-"""Finds the pictures that `input=` names: a file, a folder with all below it, or a glob pattern."""
+"""Finds the images that `input=` names: a file, a folder with all below it, or a glob pattern."""
 
 import glob
 from collections.abc import Iterator
 from pathlib import Path
 
-from graft.data.images import picture_endings
+from graft.data.images import image_endings
 from graft.data.walking import Walk
 from graft.errors import UserError, suggestion
 
 
-def find_pictures(source: str) -> Iterator[Path]:
-    """Return the pictures in an order that depends on their names alone; UserError where there is none.
+def find_images(source: str) -> Iterator[Path]:
+    """Return the images in an order that depends on their names alone; UserError where there is none.
 
-    A folder is walked as the pictures are asked for, so that only one folder's names are in memory.
+    A folder is walked as the images are asked for, so that only one folder's names are in memory.
     Hidden files and folders are left out, as in training.
     """
     path = Path(source).expanduser()
@@ -24,12 +24,12 @@ def find_pictures(source: str) -> Iterator[Path]:
         if not path.is_dir() and not glob.has_magic(source):
             near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             raise UserError(f"input={source}: there is no such file or folder.{suggestion(path.name, near)}")
-        raise UserError(f"input={source}: there are no pictures.")
+        raise UserError(f"input={source}: there are no images.")
     return with_first(first, found)
 
 
 def base_folder(source: str) -> Path:
-    """Return the folder that the names of the pictures of `source` begin below."""
+    """Return the folder that the names of the images of `source` begin below."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path
@@ -46,7 +46,7 @@ def with_first(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
 
 def walked(folder: Path) -> Iterator[Path]:
     """Yield the images below a folder by name, and folders that cannot be listed: a row says why."""
-    endings = picture_endings()
+    endings = image_endings()
     walk = Walk(folder)
     for parts in walk:
         path = folder.joinpath(*parts)
@@ -55,8 +55,8 @@ def walked(folder: Path) -> Iterator[Path]:
 
 
 def match(pattern: str) -> Iterator[Path]:
-    """Yield the pictures that match a glob pattern by name; `**` stands for any number of folders."""
-    endings = picture_endings()
+    """Yield the images that match a glob pattern by name; `**` stands for any number of folders."""
+    endings = image_endings()
     named = glob.iglob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207 -- patterns with a root
     paths = sorted(set(map(Path, named)))
     return (path for path in paths if path.suffix.lower() in endings and path.is_file())

@@ -125,7 +125,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, pickle.PickleError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if isinstance(error, LookupError | TypeError | pickle.PickleError):
-            reason = "it holds something else than tensors"  # torch's own words advise to run its code.
+            reason = "it holds non-tensor objects"  # torch's own words advise to run its code.
         raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
         raise UserError(
@@ -137,7 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def describe(
     backbone: Backbone, head: dict[str, Any], class_names: list[str], preprocessing: Preprocessing
 ) -> dict[str, Any]:
-    """Return what rebuilds the classifier, as plain containers: network, head, classes, pictures."""
+    """Return what rebuilds the classifier, as plain containers: network, head, classes, images."""
     return {
         "model": backbone.spec(),
         "head": head,

@@ -9,7 +9,7 @@ from graft.models.backbones import Backbone
 class Classifier(nn.Module):
     """A backbone `[B, 3, H, W] → features` and a head `features → logits [B, num_classes]`.
 
-    Weights and pictures are kept channels-last in memory, which convolutions on CPUs and on
+    Weights and images are kept channels-last in memory, which convolutions on CPUs and on
     tensor cores are fastest with.
     """
 
@@ -19,12 +19,12 @@ class Classifier(nn.Module):
         self.head = head
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`."""
-        return self.forward_with_auxiliary(pictures)[0]
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits `[B, num_classes]` of normalised images `[B, 3, H, W]`."""
+        return self.forward_with_auxiliary(images)[0]
 
-    def forward_with_auxiliary(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the logits, and those of the backbone's auxiliary classifiers where they learn."""
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        features, auxiliary = self.backbone.forward_with_auxiliary(pictures)
+        images = images.contiguous(memory_format=torch.channels_last)
+        features, auxiliary = self.backbone.forward_with_auxiliary(images)
         return self.head(features), auxiliary

@@ -205,7 +205,7 @@ def hold_frozen_parts(module: nn.Module) -> None:
     """Put every frozen part of a module into evaluation mode.
 
     A part is frozen when it has parameters and none of them learns. `requires_grad=False` alone
-    does not stop BatchNorm from following the new pictures, nor dropout. A part without parameters
+    does not stop BatchNorm from following the new images, nor dropout. A part without parameters
     (BatchNorm without weights, dropout) goes with the part before it.
     """
     parts = [(child, list(child.parameters())) for child in module.children()]

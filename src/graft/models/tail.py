@@ -12,7 +12,7 @@ from graft.models.classifier import Classifier
 class Tail:
     """A classifier without the leading parts of its backbone: rows `[B, width] → logits [B, num_classes]`.
 
-    `parts` are their names in the backbone; a row is what the last of them makes of one picture, an array of
+    `parts` are their names in the backbone; a row is what the last of them makes of one image, an array of
     `shape`, flattened. All other modules are the classifier's own, so that its parameters, buffers, modes and
     checkpoints are those of the whole network. (No `nn.Module`: as a child, it would be saved a second time.)
     """

@@ -9,11 +9,7 @@ from graft.models.freezing import HEAD, Phase, apply_phase, hold_frozen
 
 
 def refuse_failing_phase(
-    classifier: Classifier,
-    phases: Sequence[Phase],
-    norm: str,
-    size: tuple[int, int],
-    batch_size: int,
+    classifier: Classifier, phases: Sequence[Phase], norm: str, size: tuple[int, int], batch_size: int
 ) -> None:
     """Raise a UserError where the last phase, in which most learns, cannot train on such batches.
 

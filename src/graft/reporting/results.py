@@ -36,7 +36,7 @@ class FinishedRun:
 
     @cached_property
     def overlays(self) -> Overlays:
-        """Where the checkpoint sees the labels; figures and report show some of the same pictures."""
+        """Where the checkpoint sees the labels; figures and report show some of the same images."""
         return Overlays(self.checkpoint)
 
     @property
@@ -82,7 +82,7 @@ def attempt(failure: str, show: Callable[[], None]) -> bool:
     try:
         show()
     except Exception as error:
-        # Pictures may have vanished, the disk may be full; figures have many ways to fail.
+        # Images may have vanished, the disk may be full; figures have many ways to fail.
         is_asked = os.environ.get("GRAFT_DEBUG") == "1"
         log.warning("%s (%s: %s).", failure, type(error).__name__, error, exc_info=is_asked)
         return False

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graft.metrics import expected_calibration_error
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint, save_atomically
+from graft.tasks.metrics import expected_calibration_error
 from graft.training.callbacks.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature that minimises the cross-entropy of `logits / temperature`.
 
     `logits` `[N, num_classes]`, `labels` `[N]`. It is 1, with a warning, where there is no minimum: where
-    every picture is classified right, the loss goes on falling towards temperature 0.
+    every image is classified right, the loss goes on falling towards temperature 0.
     """
     logits = logits.double()
     sharpness = torch.zeros((), dtype=torch.float64, requires_grad=True)  # the logarithm of 1 / temperature
@@ -52,7 +52,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     temperature = float((-sharpness.detach()).exp())
     if bool((logits.argmax(dim=1) == labels).all()) or not temperature < HIGHEST:
         log.warning(
-            "calibrate: %d validation pictures, all classified right or none better than by chance, "
+            "calibrate: %d validation images, all classified right or none better than by chance, "
             "determine no temperature; 1 is taken.",
             len(labels),
         )

@@ -9,13 +9,13 @@ from graft.errors import UserError
 log = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "clang++", "cl")
-# Passes of a picture through the network from which on compiling is taken to pay on a GPU: there a step
+# Passes of a image through the network from which on compiling is taken to pay on a GPU: there a step
 # takes milliseconds and compiling a minute or two.
 ENOUGH_PASSES = 1_000_000
 
 
 def resolve_compile(choice: bool | str, device: str, passes: int) -> bool:
-    """Return whether to compile for so many `passes` of training pictures through a network that learns.
+    """Return whether to compile for so many `passes` of training images through a network that learns.
 
     `auto` compiles long runs on a GPU only: on CPUs the training step was not faster (docs/benchmarks.md).
     Raises UserError for another choice, and where `true` lacks a C++ compiler.
@@ -27,6 +27,6 @@ def resolve_compile(choice: bool | str, device: str, passes: int) -> bool:
         raise UserError("compile=true needs a C++ compiler (g++ or clang++); write compile=false.")
     if choice == "auto":
         pays = found and device == "cuda" and passes >= ENOUGH_PASSES
-        log.info("compile    %s: %d pictures to learn from on %s", "yes" if pays else "no", passes, device)
+        log.info("compile    %s: %d images to learn from on %s", "yes" if pays else "no", passes, device)
         return pays
     return bool(choice)

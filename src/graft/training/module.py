@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from graft.errors import UserError
-from graft.metrics import Measurements
 from graft.models.checkpoints import DESCRIPTION
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase, apply_phase, hold_frozen
 from graft.models.tail import Tail
+from graft.tasks.metrics import Measurements
 from graft.training.optimizers import parameter_groups
 from graft.training.regularisation import StartingPoint, batch_mixing
 from graft.training.schedulers import take_current_rates
@@ -71,7 +71,7 @@ class TransferModule(L.LightningModule):
         self.train_forward: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
         self.train_forward = classifier.forward_with_auxiliary
         self.phase: Phase | None = None
-        # What runs where batches hold stored features or activations; None where they hold pictures.
+        # What runs where batches hold stored features or activations; None where they hold images.
         self.tail: Tail | None = None
         # Written into every checkpoint: how the classifier is built, and where the schedule stands.
         self.description: dict[str, Any] = {}
@@ -87,13 +87,13 @@ class TransferModule(L.LightningModule):
         self.test_measured = Measurements(num_classes, "test/")
 
     def begin(self, phase: Phase) -> None:
-        """Let exactly the phase's stages learn, from pictures."""
+        """Let exactly the phase's stages learn, from images."""
         self.phase = phase
         apply_phase(self.classifier, phase, self.norm)
         self.enter_at(None)
 
     def enter_at(self, tail: Tail | None) -> None:
-        """Take batches of the rows that the tail goes on from, or with None of pictures."""
+        """Take batches of the rows that the tail goes on from, or with None of images."""
         self.tail = tail
         self.train_forward = (tail or self.classifier).forward_with_auxiliary
         if self.is_compiled and (tail is None or not tail.is_head):
@@ -114,7 +114,7 @@ class TransferModule(L.LightningModule):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of normalised pictures `[B, 3, H, W]`, or of the tail's rows."""
+        """Return logits `[B, num_classes]` of normalised images `[B, 3, H, W]`, or of the tail's rows."""
         logits: Tensor = (self.tail or self.classifier)(inputs)
         return logits
 
@@ -211,10 +211,7 @@ class TransferModule(L.LightningModule):
                 "optimizer": optimizer,
                 "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": NEVER},
             }
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
         """Take the schedule's rates for the first step: a restored optimizer has those of the old one."""

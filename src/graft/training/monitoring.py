@@ -5,7 +5,7 @@ from typing import Literal
 import lightning as L
 
 from graft.errors import UserError
-from graft.metrics import Measurements
+from graft.tasks.metrics import Measurements
 
 Mode = Literal["min", "max"]
 

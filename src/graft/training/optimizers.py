@@ -11,10 +11,7 @@ from graft.models.classifier import Classifier
 
 
 def parameter_groups(
-    classifier: Classifier,
-    learning_rate: float,
-    head_lr_multiplier: float = 1.0,
-    layer_decay: float = 1.0,
+    classifier: Classifier, learning_rate: float, head_lr_multiplier: float = 1.0, layer_decay: float = 1.0
 ) -> list[dict[str, Any]]:
     """Return the optimizer's groups of what learns, from stem to head, stages of one rate together.
 

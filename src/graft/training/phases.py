@@ -39,7 +39,7 @@ def fit_phases(
     """Fit phase after phase with one Trainer, so that epochs, steps and logs go on counting.
 
     What comes before the first part that learns runs once, where that can be and pays, and the rest learns
-    from what it made of the pictures. The first phase may begin with a search for its learning rate. A
+    from what it made of the images. The first phase may begin with a search for its learning rate. A
     resumed run begins in its checkpoint's phase; Lightning restores the rest.
     """
     first = resumption.phase if resumption else 0
@@ -58,11 +58,7 @@ def fit_phases(
             module.use_learning_rate(choose_learning_rate(trainer, module, data))
         began_at = resumed.phase_began_at if resumed else trainer.current_epoch
         began_at_step = resumed.phase_began_at_step if resumed else trainer.global_step
-        module.position = {
-            "phase": number,
-            "phase_began_at": began_at,
-            "phase_began_at_step": began_at_step,
-        }
+        module.position = {"phase": number, "phase_began_at": began_at, "phase_began_at_step": began_at_step}
         end = resumed.next_epoch if resumed and resumed.phase_is_over else began_at + phase.epochs
         trainer.fit_loop.max_epochs = end
         module.planned_epochs = began_at + sum(later.epochs for later in phases[number:])

@@ -185,7 +185,7 @@ def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
 
 
 def draw(curve: Curve, rate: float | None) -> "Figure":
-    """Return the picture of a range test: the loss against the head's rate, the chosen rate marked."""
+    """Return the image of a range test: the loss against the head's rate, the chosen rate marked."""
     from matplotlib.figure import Figure  # Not before it is needed: importing it takes a while.
 
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")

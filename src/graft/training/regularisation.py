@@ -1,4 +1,4 @@
-"""Keeps a network that learns from few pictures from straying: L2-SP, MixUp, CutMix."""
+"""Keeps a network that learns from few images from straying: L2-SP, MixUp, CutMix."""
 
 from collections.abc import Callable, Sequence
 

@@ -21,7 +21,7 @@ MAY_DIFFER = (
     "callbacks.checkpoint.keeps_validation",
     "callbacks.lr_monitor",
     "callbacks.progress",
-    "data.root",  # The images, classes and splits are compared by `Resumption.refuse_other_pictures`.
+    "data.root",  # The images, classes and splits are compared by `Resumption.refuse_other_images`.
     "data.splits",
     "data.on_error",
     "data.num_workers",

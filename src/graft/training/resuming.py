@@ -31,18 +31,18 @@ class Resumption:
     phase_is_over: bool  # whether early stopping has ended it
     next_epoch: int
     phases: list[dict[str, Any]]  # the schedule it was made with; see `described`
-    pictures: str  # see `ImageFolderDataModule.digest`
+    images: str  # see `ImageFolderDataModule.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that was found
 
-    def refuse_other_pictures(self, digest: str) -> None:
+    def refuse_other_images(self, digest: str) -> None:
         """Raise a UserError where the run's images, classes or splits are not the checkpoint's.
 
         An image that was trained on could otherwise be validated or tested on.
         """
-        if digest != self.pictures:
+        if digest != self.images:
             splits = self.path.parent.parent / "splits.csv"
             raise UserError(
-                f"resume: {self.path} was made with other pictures, classes or splits; "
+                f"resume: {self.path} was made with other images, classes or splits; "
                 f"write data.splits={splits} to go on with its own."
             )
 
@@ -121,7 +121,7 @@ def find_resumption(config: DictConfig, processes: int, precision: str) -> Resum
         **description["position"],
         next_epoch=checkpoint["epoch"] + 1,
         phases=description["phases"],
-        pictures=description["pictures"],
+        images=description["images"],
         learning_rate=learning_rate,
     )
 

@@ -81,7 +81,7 @@ def run(config: DictConfig) -> dict[str, float]:
 
     data: ImageFolderDataModule = instantiate(config.data)
     if data.cache == "ram" and trainer.world_size > 1:
-        raise UserError("data.cache=ram would keep the pictures once a process; write data.cache=disk.")
+        raise UserError("data.cache=ram would keep the images once a process; write data.cache=disk.")
     classifier = build_classifier(config, data)
     phases = plan_phases(config, classifier)
     refuse_useless_pull(config.loss.l2_sp, classifier.backbone, phases)
@@ -97,10 +97,10 @@ def run(config: DictConfig) -> dict[str, float]:
         "finds_rate": config.learning_rate == "auto",
         "max_epochs": config.trainer.max_epochs,
         "phases": described(phases),
-        "pictures": data.digest(),
+        "images": data.digest(),
     }
     if resumption:
-        resumption.refuse_other_pictures(data.digest())
+        resumption.refuse_other_images(data.digest())
         resumption.refuse_other_phases(phases)
     direction = better_direction(module, checkpoints.monitor, checkpoints.mode)
     if trainer.is_global_zero:
@@ -153,7 +153,7 @@ def run(config: DictConfig) -> dict[str, float]:
 
 
 def build_classifier(config: DictConfig, data: ImageFolderDataModule) -> Classifier:
-    """Return the network for the data's classes; the data learn how its weights need their pictures."""
+    """Return the network for the data's classes; the data learn how its weights need their images."""
     settings: Any = OmegaConf.to_container(config.model)
     backbone = build_backbone(**settings, image_size=data.image_size)
     data.use_preprocessing(backbone.preprocessing)

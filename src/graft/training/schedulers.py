@@ -74,7 +74,7 @@ def half_cosine(start: float, end: float, progress: float) -> float:
 def bit_hyperrule(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
     """Warm up over a fifth of the steps, then divide every rate by 10 at 2, 3 and 4 fifths.
 
-    The rule for fewer than 20,000 pictures of Kolesnikov et al. 2020 (Big Transfer, ECCV), which has
+    The rule for fewer than 20,000 images of Kolesnikov et al. 2020 (Big Transfer, ECCV), which has
     500 steps, 100 of them warm-up: `trainer.max_steps=500` with enough epochs.
     """
     del steps_per_epoch

@@ -17,18 +17,18 @@ MOST_CLASSES = 10  # More are counted, not named, so that the header stays short
 
 
 def data_summary(data: ImageFolderDataModule) -> str:
-    """Return the classes, the pictures of each split, and how uneven the classes are."""
+    """Return the classes, the images of each split, and how uneven the classes are."""
     counts = data.class_counts("train")
     names = data.class_names
     shown = ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))
     if len(names) > MOST_CLASSES:
-        shown = f"{len(names)} classes of {min(counts)} to {max(counts)} training pictures"
+        shown = f"{len(names)} classes of {min(counts)} to {max(counts)} training images"
     splits = ", ".join(f"{split} {len(samples)}" for split, samples in data.samples.items())
     imbalance = max(counts) / max(1, min(counts))
     return (
         f"data       {data.root}\n"
         f"  classes  {shown} (largest {imbalance:.1f} times the smallest)\n"
-        f"  pictures {splits}"
+        f"  images {splits}"
     )
 
 
@@ -40,7 +40,7 @@ def network_summary(classifier: Classifier, data: ImageFolderDataModule, phases:
     lines = [
         f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",
         f"  weights  {backbone.weights}",
-        f"  pictures {height}x{width} pixels",
+        f"  images {height}x{width} pixels",
     ]
     for number, phase in enumerate(phases, start=1):
         lines.append(f"phase {number}    {phase.name} learns for {phase.epochs} epochs")

@@ -12,13 +12,12 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig
 
-from graft.errors import UserError
-from graft.extras import import_extra
+from graft.errors import UserError, import_extra
 from graft.models.checkpoints import AtomicCheckpointIO
 from graft.training.callbacks.convergence import EndConvergedPhase
 from graft.training.callbacks.predictions import KeepPredictions
 from graft.training.callbacks.reproducibility import SeedEachEpoch
-from graft.training.callbacks.speed import PicturesPerSecond
+from graft.training.callbacks.speed import ImagesPerSecond
 from graft.training.trainer_options import check_trainer_options, with_few_batches
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
             SeedEachEpoch(config.seed),
             EndConvergedPhase(),
             KeepPredictions(),
-            PicturesPerSecond(),
+            ImagesPerSecond(),
         ],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
@@ -147,12 +146,12 @@ def bfloat16_slowdown() -> float:
 
     def seconds(dtype: torch.dtype) -> float:
         convolution = torch.nn.Conv2d(32, 32, 3).to(dtype)
-        pictures = torch.zeros(4, 32, 64, 64, dtype=dtype)
+        images = torch.zeros(4, 32, 64, 64, dtype=dtype)
         times = []
         with torch.inference_mode():
             for _ in range(4):
                 began = time.perf_counter()
-                convolution(pictures)
+                convolution(images)
                 times.append(time.perf_counter() - began)
         return min(times)
 

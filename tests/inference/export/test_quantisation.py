@@ -1,4 +1,4 @@
-"""An 8-bit file is smaller, is used like any other, and its accuracy is measured on validation pictures."""
+"""An 8-bit file is smaller, is used like any other, and its accuracy is measured on validation images."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from graft import load
 from graft.data.folder import scan_folder
 from graft.errors import UserError
-from graft.inference.export.quantisation import quantise, validation_pictures
+from graft.inference.export.quantisation import quantise, validation_images
 from graft.training.run import train
 from tests.conftest import MakeConfig
 
@@ -16,12 +16,12 @@ def test_a_quantised_run_classifies_as_the_checkpoint_does(make_config: MakeConf
     pytest.importorskip("onnxruntime")
     train(make_config("head.solver=lbfgs"))
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     samples = [sample for sample in scan_folder(root) if sample.path.endswith(("1.jpg", "2.jpg"))]
     done = quantise(best, tmp_path / "small.onnx", root, samples)
     assert done.float_accuracy == 1.0
     assert done.accuracy == 1.0
-    assert done.pictures == len(samples)
+    assert done.images == len(samples)
     paths = [root / sample.path for sample in samples]
     model = load(done.file)
     both = zip(model.predict(paths), load(best).predict(paths), strict=True)
@@ -31,5 +31,5 @@ def test_a_quantised_run_classifies_as_the_checkpoint_does(make_config: MakeConf
 
 
 def test_a_checkpoint_without_its_run_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(UserError, match="needs the validation pictures"):
-        validation_pictures(checkpoint)
+    with pytest.raises(UserError, match="needs the validation images"):
+        validation_images(checkpoint)

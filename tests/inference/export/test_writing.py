@@ -15,31 +15,31 @@ from graft import load
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_crop, evaluation_transform
 from graft.errors import UserError
-from graft.inference.export.writing import FORMATS, Export, export, pictures_of_run, spread
+from graft.inference.export.writing import FORMATS, Export, export, images_of_run, spread
 from graft.training.calibration import keep_temperature
 from tests.conftest import PROJECT
 
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "openvino": ("openvino", "onnx")}
 
 
-def exported(checkpoint: Path, pictures: Path, chosen: str, include_preprocessing: bool) -> Export:
+def exported(checkpoint: Path, images: Path, chosen: str, include_preprocessing: bool) -> Export:
     for library in NEEDED[chosen]:
         pytest.importorskip(library)
     output = checkpoint.with_suffix(FORMATS[chosen][0])
-    return export(checkpoint, chosen, output, sorted(pictures.rglob("*.jpg")), include_preprocessing)
+    return export(checkpoint, chosen, output, sorted(images.rglob("*.jpg")), include_preprocessing)
 
 
 @pytest.mark.parametrize("include_preprocessing", [False, True])
 @pytest.mark.parametrize("chosen", FORMATS)
 def test_an_exported_file_predicts_as_the_checkpoint_does(
-    checkpoint: Path, pictures: Path, chosen: str, include_preprocessing: bool
+    checkpoint: Path, images: Path, chosen: str, include_preprocessing: bool
 ) -> None:
     keep_temperature(checkpoint, 1.7)
-    done = exported(checkpoint, pictures, chosen, include_preprocessing)
+    done = exported(checkpoint, images, chosen, include_preprocessing)
     assert done.difference < 1e-4
-    assert done.pictures == 24
+    assert done.images == 24
     assert min(done.speed, done.eager_speed) > 0
-    paths = sorted(pictures.rglob("*.jpg"))
+    paths = sorted(images.rglob("*.jpg"))
     expected = load(checkpoint).predict(paths)
     for batch_size in (1, 7):
         found = list(load(done.file).stream(paths, batch_size=batch_size))
@@ -49,9 +49,9 @@ def test_an_exported_file_predicts_as_the_checkpoint_does(
 
 
 @pytest.mark.parametrize("include_preprocessing", [False, True])
-def test_onnx_is_usable_without_graft(checkpoint: Path, pictures: Path, include_preprocessing: bool) -> None:
+def test_onnx_is_usable_without_graft(checkpoint: Path, images: Path, include_preprocessing: bool) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    file = exported(checkpoint, pictures, "onnx", include_preprocessing).file
+    file = exported(checkpoint, images, "onnx", include_preprocessing).file
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     metadata = json.loads(session.get_modelmeta().custom_metadata_map["graft"])
     model = load(checkpoint)
@@ -59,21 +59,21 @@ def test_onnx_is_usable_without_graft(checkpoint: Path, pictures: Path, include_
     assert metadata["preprocessing"] == model.preprocessing.to_dict()
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.type) == (
-        "pictures",
+        "images",
         "tensor(uint8)" if include_preprocessing else "tensor(float)",
     )
     assert taken.shape[1:] == [3, 32, 32]
     assert isinstance(taken.shape[0], str)
-    path = pictures / "dark" / "000.jpg"
+    path = images / "dark" / "000.jpg"
     prepare = evaluation_crop if include_preprocessing else evaluation_transform
-    picture = prepare(model.preprocessing)(open_rgb(path)).numpy()
-    (logits,) = session.run([given.name], {"pictures": picture[None]})
+    image = prepare(model.preprocessing)(open_rgb(path)).numpy()
+    (logits,) = session.run([given.name], {"images": image[None]})
     shares = np.exp(logits[0]) / np.exp(logits[0]).sum()
     assert shares == pytest.approx(model.predict([path])[0].probabilities, abs=1e-5)
 
 
 def test_a_file_that_differs_is_refused_and_not_written(
-    checkpoint: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_other(deployed: torch.nn.Module, example: torch.Tensor, text: str, file: Path) -> None:
         with torch.no_grad():
@@ -85,21 +85,21 @@ def test_a_file_that_differs_is_refused_and_not_written(
     ending, write = FORMATS["torch_export"]
     monkeypatch.setitem(graft.inference.export.writing.FORMATS, "torch_export", (ending, write_other))
     with pytest.raises(UserError, match="differs from the checkpoint's"):
-        exported(checkpoint, pictures, "torch_export", False)
+        exported(checkpoint, images, "torch_export", False)
     assert not checkpoint.with_suffix(".pt2").exists()
 
 
-def test_pictures_to_verify_on_are_those_of_the_run(tmp_path: Path, pictures: Path) -> None:
+def test_images_to_verify_on_are_those_of_the_run(tmp_path: Path, images: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     with pytest.raises(UserError, match="input is needed"):
-        pictures_of_run(checkpoint)
-    settings = {"data": {"root": "${folder}", "layout": "auto"}, "folder": str(pictures)}
+        images_of_run(checkpoint)
+    settings = {"data": {"root": "${folder}", "layout": "auto"}, "folder": str(images)}
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(settings), tmp_path / "run" / ".hydra" / "config.yaml")
-    assert pictures_of_run(checkpoint) == sorted(pictures.rglob("*.jpg"))
+    assert images_of_run(checkpoint) == sorted(images.rglob("*.jpg"))
 
 
-def test_32_pictures_are_taken_from_all_over_the_folder() -> None:
+def test_32_images_are_taken_from_all_over_the_folder() -> None:
     paths = [Path(f"{number:03d}.jpg") for number in range(100)]
     chosen = spread(paths)
     assert len(chosen) == 32
@@ -122,16 +122,16 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, ending: str) -> None:
 def test_predict_takes_an_exported_file(
     tmp_path: Path,
     checkpoint: Path,
-    pictures: Path,
+    images: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run("export.py", monkeypatch, f"checkpoint={checkpoint}", "format=torch_export", f"input={pictures}")
-    assert "largest difference of a probability, 24 pictures" in capsys.readouterr().out
+    run("export.py", monkeypatch, f"checkpoint={checkpoint}", "format=torch_export", f"input={images}")
+    assert "largest difference of a probability, 24 images" in capsys.readouterr().out
     rows = []
     for model in ("tiny.ckpt", "tiny.pt2"):
-        run("predict.py", monkeypatch, f"checkpoint={model}", f"input={pictures}", "output=p.csv")
+        run("predict.py", monkeypatch, f"checkpoint={model}", f"input={images}", "output=p.csv")
         rows.append(
             [line.split(",")[:2] for line in (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()]
         )

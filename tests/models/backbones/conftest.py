@@ -28,7 +28,7 @@ class WithoutMemory(TorchFunctionMode):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Networks on tiny pictures: several threads would mostly wait for each other."""
+    """Networks on tiny images: several threads would mostly wait for each other."""
     torch.set_num_threads(1)
 
 
@@ -48,7 +48,7 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stage_order() -> StageOrder:
     """Run a network and tell when each stage's first weights are used: rising numbers."""
 
-    def run(backbone: Backbone, pictures: Tensor) -> tuple[Tensor, list[int]]:
+    def run(backbone: Backbone, images: Tensor) -> tuple[Tensor, list[int]]:
         stage_of = {
             name.rpartition(".")[0]: number
             for number, stage in enumerate(stages(backbone))
@@ -61,7 +61,7 @@ def stage_order() -> StageOrder:
             # Position embeddings lie in the whole network, which always begins first.
             if path in stage_of and path != "network":
                 module.register_forward_pre_hook(lambda *_, number=stage_of[path]: used.append(number))
-        features = backbone(pictures)
+        features = backbone(images)
         return features, list(dict.fromkeys(used))
 
     return run

@@ -23,9 +23,9 @@ def backbone(request: pytest.FixtureRequest) -> Backbone:
 
 
 def test_auxiliary_losses_reach_the_auxiliary_classifiers(backbone: Backbone) -> None:
-    pictures = torch.randn(2, 3, SIZES[backbone.name], SIZES[backbone.name])
+    images = torch.randn(2, 3, SIZES[backbone.name], SIZES[backbone.name])
 
-    _, logits = backbone.train().forward_with_auxiliary(pictures)
+    _, logits = backbone.train().forward_with_auxiliary(images)
     loss = sum(F.cross_entropy(one, torch.tensor([0, 1])) for one in logits)
     assert isinstance(loss, torch.Tensor)
     (backbone.auxiliary_weight * loss).backward()
@@ -39,20 +39,20 @@ def test_auxiliary_losses_reach_the_auxiliary_classifiers(backbone: Backbone) ->
 
 
 def test_evaluation_knows_no_auxiliary_classifiers(backbone: Backbone) -> None:
-    pictures = torch.randn(1, 3, SIZES[backbone.name], SIZES[backbone.name])
+    images = torch.randn(1, 3, SIZES[backbone.name], SIZES[backbone.name])
     backbone.eval()
 
     with torch.no_grad():
-        features, logits = backbone.forward_with_auxiliary(pictures)
+        features, logits = backbone.forward_with_auxiliary(images)
 
         assert logits == []
-        torch.testing.assert_close(backbone(pictures), features)
+        torch.testing.assert_close(backbone(images), features)
 
 
 def test_without_them_evaluation_is_the_same_and_the_spec_says_so(backbone: Backbone) -> None:
-    pictures = torch.randn(1, 3, SIZES[backbone.name], SIZES[backbone.name])
+    images = torch.randn(1, 3, SIZES[backbone.name], SIZES[backbone.name])
     with torch.no_grad():
-        features = backbone.eval()(pictures)
+        features = backbone.eval()(images)
     slim = build_backbone(**backbone.spec(), weights=None)
     build_head(slim, 5)
     slim.load_state_dict(backbone.state_dict())
@@ -60,8 +60,8 @@ def test_without_them_evaluation_is_the_same_and_the_spec_says_so(backbone: Back
     slim.remove_auxiliary_heads()
 
     with torch.no_grad():
-        torch.testing.assert_close(slim.eval()(pictures), features)
-    _, logits = slim.train().forward_with_auxiliary(pictures.expand(2, -1, -1, -1))
+        torch.testing.assert_close(slim.eval()(images), features)
+    _, logits = slim.train().forward_with_auxiliary(images.expand(2, -1, -1, -1))
     assert logits == []
     rebuilt = build_backbone(**slim.spec(), weights=None)
     assert rebuilt.state_dict().keys() == slim.state_dict().keys()
@@ -88,6 +88,6 @@ def test_pretrained_input_scaling_survives_a_rebuild(
     rebuilt.load_state_dict(backbone.state_dict())
 
     assert backbone.network.transform_input is True
-    pictures = torch.randn(1, 3, 96, 96)
+    images = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
-        torch.testing.assert_close(rebuilt(pictures), backbone(pictures))
+        torch.testing.assert_close(rebuilt(images), backbone(images))

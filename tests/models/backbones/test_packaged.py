@@ -1,4 +1,4 @@
-"""The packaged network recognises pictures: weights, names and preprocessing are right."""
+"""The packaged network recognises images: weights, names and preprocessing are right."""
 
 import pytest
 import torch
@@ -12,23 +12,23 @@ from graft.models.backbones.packaged import build
 
 
 @pytest.mark.parametrize(
-    ("picture", "class_index", "probability"),
+    ("image", "class_index", "probability"),
     [("flower.jpg", 985, 0.323), ("china.jpg", 698, 0.299)],  # a daisy, a palace
 )
-def test_pictures_are_recognised(picture: str, class_index: int, probability: float) -> None:
+def test_images_are_recognised(image: str, class_index: int, probability: float) -> None:
     built = build("efficientnet_lite0", "default", {})
     prepare = evaluation_transform(built.preprocessing)
-    pictures = prepare(Image.fromarray(load_sample_image(picture))).unsqueeze(0)
+    images = prepare(Image.fromarray(load_sample_image(image))).unsqueeze(0)
 
     with torch.no_grad():
-        logits = built.network.eval()(pictures)
+        logits = built.network.eval()(images)
     original = built.network.get_submodule("classifier")
     backbone = Backbone("packaged", built).eval()
 
     assert logits.argmax().item() == class_index
     assert logits.softmax(1).max().item() == pytest.approx(probability, abs=0.01)
     with torch.no_grad():
-        torch.testing.assert_close(original(backbone(pictures)), logits)
+        torch.testing.assert_close(original(backbone(images)), logits)
 
 
 def test_the_package_is_the_default_and_rebuilds_without_it() -> None:

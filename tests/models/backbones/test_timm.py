@@ -44,8 +44,8 @@ def test_the_matrix_has_more_than_sixty_families() -> None:
 def test_every_family_yields_features_in_the_order_of_its_stages(name: str, stage_order: StageOrder) -> None:
     with torch.device("meta"):
         backbone = build_backbone("timm", name, weights=None).eval()
-        pictures = torch.empty(2, 3, *backbone.preprocessing.crop)
-        features, order = stage_order(backbone, pictures)
+        images = torch.empty(2, 3, *backbone.preprocessing.crop)
+        features, order = stage_order(backbone, images)
     placed = [parameter for stage in stages(backbone) for parameter in stage.parameters]
     names = [stage.name for stage in stages(backbone)]
 
@@ -74,7 +74,7 @@ def test_the_preprocessing_is_that_of_timms_own_transform(name: str) -> None:
     assert found.antialias
 
 
-def test_a_picture_size_in_the_options_is_the_size_of_the_preprocessing() -> None:
+def test_a_image_size_in_the_options_is_the_size_of_the_preprocessing() -> None:
     backbone = build_backbone("timm", "test_vit", None, {"img_size": 96})
     config = timm.get_pretrained_cfg("test_vit")
 

@@ -81,15 +81,15 @@ def test_a_family_keeps_its_mathematics_its_order_of_stages_and_its_gradients(
     name: str, size: int, stage_order: StageOrder
 ) -> None:
     built = build(name, None, {})
-    pictures = torch.randn(2, 3, size, size)
+    images = torch.randn(2, 3, size, size)
     with torch.no_grad():
-        logits = built.network.eval()(pictures)
+        logits = built.network.eval()(images)
     original = built.network.get_submodule(built.classifiers[0])
     backbone = Backbone("torchvision", built).eval()
     head = build_head(backbone, 1000)
 
     with torch.no_grad():
-        features, order = stage_order(backbone, pictures)
+        features, order = stage_order(backbone, images)
 
     assert order == list(range(len(stages(backbone))))
     if backbone.has_convolutional_head:
@@ -99,7 +99,7 @@ def test_a_family_keeps_its_mathematics_its_order_of_stages_and_its_gradients(
         assert features.shape == (2, backbone.num_features)
     torch.testing.assert_close(original(features), logits)
 
-    features = backbone.train()(pictures)
+    features = backbone.train()(images)
     head(features).square().sum().backward()
 
     assert isinstance(features, torch.Tensor)
@@ -134,7 +134,7 @@ def test_options_reach_the_constructor_and_the_rebuilt_network() -> None:
     assert rebuilt.spec() == backbone.spec()
 
 
-def test_a_vit_of_another_size_gets_pictures_of_that_size() -> None:
+def test_a_vit_of_another_size_gets_images_of_that_size() -> None:
     backbone = build_backbone("torchvision", "vit_b_32", None, {"image_size": 64})
 
     assert backbone.preprocessing.crop == (64, 64)

@@ -207,8 +207,7 @@ def checkpoint_of(backbone: Backbone, path: Path, preprocessing: Preprocessing =
 
 
 @pytest.mark.parametrize(
-    ("source", "name"),
-    [("timm", NAME), ("torchvision", "squeezenet1_1"), ("packaged", "efficientnet_lite0")],
+    ("source", "name"), [("timm", NAME), ("torchvision", "squeezenet1_1"), ("packaged", "efficientnet_lite0")]
 )
 def test_a_checkpoints_own_preprocessing_is_used_and_said(source: str, name: str, tmp_path: Path) -> None:
     trained = build_backbone(source, name, None)

@@ -1,4 +1,4 @@
-"""TensorBoard has the pictures, figures, embeddings and settings of a run."""
+"""TensorBoard has the images, figures, embeddings and settings of a run."""
 
 import csv
 import logging
@@ -28,17 +28,17 @@ def events_of(folder: Path) -> EventAccumulator:
 
 
 @pytest.mark.parametrize("cache", ["auto", "false"])
-def test_a_run_shows_pictures_figures_embeddings_and_settings(
+def test_a_run_shows_images_figures_embeddings_and_settings(
     make_config: MakeConfig, tmp_path: Path, cache: str
 ) -> None:
     metrics = train(
         make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001", board=True)
     )
     events = events_of(tmp_path / "run")
-    figures = {"pictures/training, as the network sees them", "pictures/validation, with predictions"}
+    figures = {"images/training, as the network sees them", "images/validation, with predictions"}
     figures |= {"test/confusion matrix", "test/precision and recall"}
     assert figures <= set(events.Tags()["images"])
-    assert "train/pictures_per_second" in events.Tags()["scalars"]
+    assert "train/images_per_second" in events.Tags()["scalars"]
     (settings,) = events.Tensors("settings/text_summary")
     assert b"name: test_efficientnet" in settings.tensor_proto.string_val[0]
     final = events.Scalars("final/test accuracy")
@@ -77,18 +77,18 @@ def test_mistakes_have_heat_maps_beside_them(make_config: MakeConfig, tmp_path: 
     assert "test/most confident mistakes" in events_of(tmp_path / "run").Tags()["images"]
 
 
-def test_denormalised_pictures_are_the_cropped_pictures(make_config: MakeConfig) -> None:
+def test_denormalised_images_are_the_cropped_images(make_config: MakeConfig) -> None:
     config = make_config("augmentation=none", board=True)
     data = instantiate(config.data)
     build_classifier(config, data)
-    dataset = data.pictures("train", augmented=False)
+    dataset = data.images("train", augmented=False)
     shown = denormalised(dataset[0, None][0], data.preprocessing)
     path = data.root / data.samples["train"][0].path
     expected = evaluation_crop(data.preprocessing)(open_rgb(path)) / 255
     assert torch.allclose(shown, expected, atol=1e-6)
 
 
-def test_chosen_pictures_are_different_and_the_same_each_time() -> None:
+def test_chosen_images_are_different_and_the_same_each_time() -> None:
     assert chosen(100, 16, seed=1) == chosen(100, 16, seed=1) != chosen(100, 16, seed=2)
     assert len(set(chosen(100, 16, seed=1))) == 16
     assert chosen(3, 16, seed=1) == [0, 1, 2]
@@ -114,12 +114,12 @@ def test_a_logger_without_its_package_says_how_to_install_it(make_config: MakeCo
 
 
 def test_names_that_are_no_utf_8_are_shown_by_board_and_report(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig, tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for number, file in enumerate(sorted((pictures / "dark").iterdir())):
-        odd = os.fsencode(pictures / "dark") + b"/caf\xe9-%d.jpg" % number
+    for number, file in enumerate(sorted((images / "dark").iterdir())):
+        odd = os.fsencode(images / "dark") + b"/caf\xe9-%d.jpg" % number
         os.rename(os.fsencode(file), odd)  # noqa: PTH104 -- Path takes no bytes
-    os.rename(os.fsencode(pictures / "light"), os.fsencode(pictures) + b"/b\xe9")  # noqa: PTH104
+    os.rename(os.fsencode(images / "light"), os.fsencode(images) + b"/b\xe9")  # noqa: PTH104
     with caplog.at_level(logging.WARNING):
         train(make_config("trainer.max_epochs=1", "report=true", board=True))
     assert "TensorBoard lacks" not in caplog.text

@@ -10,7 +10,7 @@ from graft.reporting.report.statistics import Estimate
 GOOD = Facts(
     accuracy=Estimate(0.9, 0.88, 0.92),
     majority=0.5,
-    test_pictures=1000,
+    test_images=1000,
     ece=0.01,
     class_counts=(500, 600),
     train_loss=0.2,
@@ -40,11 +40,11 @@ def test_each_finding_has_its_settings_and_no_other(seen: dict[str, object], set
     assert settings in advice.settings
 
 
-def test_few_pictures_are_said_to_be_few() -> None:
-    wide = replace(GOOD, accuracy=Estimate(0.9, 0.7, 1.0), test_pictures=10, class_counts=(20, 30))
+def test_few_images_are_said_to_be_few() -> None:
+    wide = replace(GOOD, accuracy=Estimate(0.9, 0.7, 1.0), test_images=10, class_counts=(20, 30))
     first, second = advise(wide)
     assert "10 test images leave the accuracy between 70.0 % and 100.0 %" in first.seen
-    assert "20 training pictures" in second.seen
+    assert "20 training images" in second.seen
     (grouped, _) = advise(replace(wide, test_groups=3))
     assert "10 test images of 3 groups" in grouped.seen
     assert grouped.seen.endswith("Test on more groups.")

@@ -16,9 +16,7 @@ def test_none_are_found_where_there_are_none() -> None:
 def test_equal_files_inside_a_split_and_across_splits_are_told_apart() -> None:
     found = find_duplicates({"train": samples("a/1", "a/1x", "a/2"), "test": samples("a/2y", "a/3", "b/3")})
     assert found == Duplicates(
-        inside=[["a/1", "a/1x"], ["a/3", "b/3"]],
-        leaking=[["a/2", "a/2y"]],
-        contradictory=[["a/3", "b/3"]],
+        inside=[["a/1", "a/1x"], ["a/3", "b/3"]], leaking=[["a/2", "a/2y"]], contradictory=[["a/3", "b/3"]]
     )
 
 

@@ -64,9 +64,9 @@ def test_names_are_escaped_and_nothing_outside_is_referred_to(tmp_path: Path) ->
     assert "default-src 'none'" in page
 
 
-def test_a_class_without_pictures_and_a_model_without_mistakes_have_a_page(tmp_path: Path) -> None:
+def test_a_class_without_images_and_a_model_without_mistakes_have_a_page(tmp_path: Path) -> None:
     page = write_page_of(tmp_path, ["a", "b", "absent"], [0, 1, 0], [0, 1, 0])
-    assert "None: every picture is classified right." in page
+    assert "None: every image is classified right." in page
     assert re.search('absent</th><td class="n">0</td><td class="n">\N{EN DASH}', page)
 
 
@@ -79,8 +79,8 @@ def test_thirty_and_a_hundred_classes_have_a_page(tmp_path: Path) -> None:
     assert "All 100 classes" in more
 
 
-def test_a_picture_that_has_vanished_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.reporting.report.pictures.thumbnail", lambda _: "")
+def test_a_image_that_has_vanished_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.reporting.report.images.thumbnail", lambda _: "")
     assert "cannot be read" in write_page_of(tmp_path, ["a", "b"], [0, 1], [1, 1])
 
 

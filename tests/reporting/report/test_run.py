@@ -20,7 +20,7 @@ from sklearn.metrics import (
 )
 
 from graft.training.run import train
-from tests.conftest import Command, MakeConfig, write_pictures
+from tests.conftest import Command, MakeConfig, write_images
 
 LEARNING = ("data.val_fraction=0.3", "data.test_fraction=0.3", "optimizer.lr=0.05")
 TAG = re.compile(r"<[^>]+>")
@@ -41,14 +41,14 @@ def calibration_error(truth: list[str], predicted: list[str], shares: np.ndarray
     """The expected calibration error over 15 bins, of scikit-learn's reliability diagram."""
     confidence, right = shares.max(axis=1), np.array(truth) == np.array(predicted)
     accuracy, mean_confidence = calibration_curve(right, confidence, n_bins=15)
-    pictures = np.histogram(confidence, 15, (0, 1))[0]
-    return float(np.abs(accuracy - mean_confidence) @ pictures[pictures > 0] / len(truth))
+    images = np.histogram(confidence, 15, (0, 1))[0]
+    return float(np.abs(accuracy - mean_confidence) @ images[images > 0] / len(truth))
 
 
 def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path
+    make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
-    write_pictures(pictures / "label", 12, 130, seed=3)  # A class with the name of a column.
+    write_images(images / "label", 12, 130, seed=3)  # A class with the name of a column.
     metrics = train(make_config("report=true", "calibrate=true", *LEARNING))
     with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
@@ -83,7 +83,7 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
     drawn = page[page.index("<h3>Confusion matrix</h3>") : page.index("<h3>Reliability</h3>")]
     assert re.findall(r">(\d+)</text>", drawn) == [str(count) for count in matrix.ravel()]
     assert matrix.trace() < len(truth)
-    mistakes = page[page.index("<h3>Most frequent mistakes</h3>") : page.index("<h2>Pictures to look at")]
+    mistakes = page[page.index("<h3>Most frequent mistakes</h3>") : page.index("<h2>Images to look at")]
     names = ("dark", "label", "light")
     for row, column in zip(*np.nonzero(matrix), strict=True):
         cells = f'<td>{names[row]}</td><td>{names[column]}</td><td class="n">{matrix[row, column]}</td>'
@@ -104,11 +104,11 @@ def test_report_false_writes_no_page(make_config: MakeConfig, tmp_path: Path) ->
     assert (tmp_path / "run" / "predictions.csv").exists()
 
 
-def test_a_run_without_logger_and_with_copied_pictures_says_so(
-    make_config: MakeConfig, tmp_path: Path, pictures: Path
+def test_a_run_without_logger_and_with_copied_images_says_so(
+    make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     for number in range(12):
-        (pictures / "light" / f"copy{number}.jpg").write_bytes((pictures / "light" / "000.jpg").read_bytes())
+        (images / "light" / f"copy{number}.jpg").write_bytes((images / "light" / "000.jpg").read_bytes())
     train(make_config("report=true", "logger=none", "trainer.max_epochs=1", *LEARNING))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "No curves" in page
@@ -129,10 +129,7 @@ def test_a_resumed_run_says_where_its_first_epochs_are(make_config: MakeConfig, 
 
 
 def test_a_page_that_fails_does_not_lose_the_run(
-    make_config: MakeConfig,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
@@ -144,11 +141,11 @@ def test_a_page_that_fails_does_not_lose_the_run(
 
 
 def test_the_page_of_a_command_has_the_command_the_versions_and_the_phases(
-    command: Command, pictures: Path, tmp_path: Path
+    command: Command, images: Path, tmp_path: Path
 ) -> None:
-    Image.new("RGB", (40, 48)).save(pictures / "dark" / "a b.png")
+    Image.new("RGB", (40, 48)).save(images / "dark" / "a b.png")
     settings = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
-    settings += [f"data.root={pictures}", "data.image_size=32", "trainer.max_epochs=2", "freeze=1"]
+    settings += [f"data.root={images}", "data.image_size=32", "trainer.max_epochs=2", "freeze=1"]
     result = command(*settings, "hydra.run.dir=run")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
-from sklearn.metrics import (
-    accuracy_score,
-    f1_score,
-    log_loss,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
+from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_recall_fscore_support, roc_auc_score
 
-from graft.metrics import classification_metrics
 from graft.reporting.report.statistics import (
     LEAST_GROUPS,
     WeightedMetrics,
@@ -22,14 +15,15 @@ from graft.reporting.report.statistics import (
     share_estimate,
     with_temperature,
 )
+from graft.tasks.metrics import classification_metrics
 
 
-def predictions(pictures: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def predictions(images: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities that are right more often than not, some of them equal, and labels."""
     chance = np.random.default_rng(seed)
-    labels = chance.integers(classes, size=pictures)
-    logits = chance.normal(size=(pictures, classes)).round(1)
-    logits[np.arange(pictures), labels] += 1
+    labels = chance.integers(classes, size=images)
+    logits = chance.normal(size=(images, classes)).round(1)
+    logits[np.arange(images), labels] += 1
     shares = np.exp(logits)
     return shares / shares.sum(axis=1, keepdims=True), labels
 
@@ -49,7 +43,7 @@ def test_the_values_are_those_of_scikit_learn(classes: int) -> None:
     assert {name: estimate.value for name, estimate in found.items()} == pytest.approx(expected)
 
 
-def test_the_values_are_those_of_the_run_where_a_class_has_no_pictures() -> None:
+def test_the_values_are_those_of_the_run_where_a_class_has_no_images() -> None:
     probabilities, labels = predictions(60, 4)
     labels = labels % 3
     metrics = classification_metrics(4)
@@ -59,7 +53,7 @@ def test_the_values_are_those_of_the_run_where_a_class_has_no_pictures() -> None
         assert found[name].value == pytest.approx(float(value), abs=1e-6), name
 
 
-def test_a_weight_of_two_is_a_picture_twice() -> None:
+def test_a_weight_of_two_is_a_image_twice() -> None:
     probabilities, labels = predictions(40, 3)
     weights = np.random.default_rng(1).integers(3, size=(1, 40))
     repeated = np.repeat(np.arange(40), weights[0])
@@ -70,12 +64,12 @@ def test_a_weight_of_two_is_a_picture_twice() -> None:
         assert getattr(weighted, name)(weights.astype(float)) == pytest.approx(getattr(plain, name)(every))
 
 
-def test_intervals_hold_their_value_narrow_with_more_pictures_and_repeat() -> None:
+def test_intervals_hold_their_value_narrow_with_more_images_and_repeat() -> None:
     few, many = (estimates(*predictions(count, 3), seed=7) for count in (60, 960))
     for name in few:
         for estimate in (few[name], many[name]):
             assert estimate.low < estimate.value < estimate.high
-        # Sixteen times the pictures: a quarter of the width.
+        # Sixteen times the images: a quarter of the width.
         assert 0.15 < (many[name].high - many[name].low) / (few[name].high - few[name].low) < 0.4
     assert estimates(*predictions(60, 3), seed=7) == few
     assert estimates(*predictions(60, 3), seed=8) != few
@@ -172,7 +166,7 @@ def test_class_figures_are_those_of_scikit_learn_and_absent_where_nothing_determ
         shares = [None if share is None else share.value for share in (row.precision, row.recall)]
         figures = [np.nan if x is None else x for x in (*shares, row.f1)]
         assert figures == pytest.approx([column[number] for column in expected[:3]], nan_ok=True)
-        assert row.pictures == expected[3][number]
+        assert row.images == expected[3][number]
     assert found[3].f1 is None
 
 

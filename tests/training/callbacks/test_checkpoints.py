@@ -7,7 +7,7 @@ import pytest
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
-import graft.metrics
+import graft.tasks.metrics
 from graft.errors import UserError
 from graft.training.run import train
 from tests.conftest import MakeConfig, run_checkpoint
@@ -28,14 +28,14 @@ class Unclear(MulticlassAccuracy):
 @pytest.fixture
 def more_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metrics as a person may add them: a calibration error, and one that is unclear."""
-    own = graft.metrics.classification_metrics
+    own = graft.tasks.metrics.classification_metrics
 
     def metrics(num_classes: int) -> MetricCollection:
         found = own(num_classes)
         found.add_metrics({"ece": MulticlassCalibrationError(num_classes), "unclear": Unclear(num_classes)})
         return found
 
-    monkeypatch.setattr(graft.metrics, "classification_metrics", metrics)
+    monkeypatch.setattr(graft.tasks.metrics, "classification_metrics", metrics)
 
 
 @pytest.mark.usefixtures("more_metrics")

@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 import torch
 
-from graft.metrics import Measurements
+from graft.tasks.metrics import Measurements
 from graft.training.callbacks.early_stopping import StopWhenStalled
 from graft.training.run import train
 from tests.conftest import MakeConfig, run_checkpoint

@@ -1,4 +1,4 @@
-"""Writes a checkpoint as ONNX in 8-bit integers, calibrated and measured on the run's validation pictures."""
+"""Writes a checkpoint as ONNX in 8-bit integers, calibrated and measured on the run's validation images."""
 
 import sys
 import tempfile
@@ -14,11 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from graft.data.folder import Sample
 from graft.data.transforms import normalisation
-from graft.errors import UserError
-from graft.extras import import_extra
-from graft.inference.evaluation import evaluate, labelled_pictures
-from graft.inference.export.writing import PICTURES, Deployed, example, metadata, speeds, spread, write_onnx
-from graft.inference.model import Model, decoded_pictures
+from graft.errors import UserError, import_extra
+from graft.inference.evaluation import evaluate, labelled_images
+from graft.inference.export.writing import IMAGES, Deployed, example, metadata, speeds, spread, write_onnx
+from graft.inference.model import Model, decoded_images
 from graft.inference.runtimes import METADATA, checkpoint_model, load_model
 from graft.memory import keep_freed_memory
 from graft.models.checkpoints import load_classifier
@@ -26,31 +25,28 @@ from graft.models.checkpoints import load_classifier
 
 @dataclass(frozen=True)
 class Quantised:
-    """A written file, its accuracy on the validation pictures and the checkpoint's, and how fast both are."""
+    """A written file, its accuracy on the validation images and the checkpoint's, and how fast both are."""
 
     file: Path
-    pictures: int
+    images: int
     accuracy: float
     float_accuracy: float
-    speed: float  # pictures a second, batches of 32
+    speed: float  # images a second, batches of 32
     float_speed: float
 
 
 def quantise(checkpoint: Path, output: Path, root: Path, samples: list[Sample]) -> Quantised:
-    """Write the checkpoint with 8-bit weights and activations, whose ranges come from 32 of the pictures.
+    """Write the checkpoint with 8-bit weights and activations, whose ranges come from 32 of the images.
 
-    It takes normalised pictures, as `format=onnx` does. Raises UserError for another ending than .onnx.
+    It takes normalised images, as `format=onnx` does. Raises UserError for another ending than .onnx.
     """
     if output.suffix.lower() != ".onnx" or not output.parent.is_dir():
         raise UserError(f"output={output}: for format=onnx_int8 it is a .onnx file in a folder that exists.")
-    onnx, quantization = (
-        import_extra("onnx", "export"),
-        import_extra("onnxruntime.quantization", "export"),
-    )
+    onnx, quantization = (import_extra("onnx", "export"), import_extra("onnxruntime.quantization", "export"))
     loaded = load_classifier(checkpoint)
     eager = checkpoint_model(loaded, torch.device("cpu"))
     text = metadata(loaded, include_preprocessing=False)
-    pictures = spread([root / sample.path for sample in samples])
+    images = spread([root / sample.path for sample in samples])
     with tempfile.TemporaryDirectory(dir=output.parent) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole, prepared, file = (Path(folder) / name for name in ("float.onnx", "prepared.onnx", output.name))
@@ -59,7 +55,7 @@ def quantise(checkpoint: Path, output: Path, root: Path, samples: list[Sample]) 
         quantization.quantize_static(
             str(prepared),
             str(file),
-            Calibration(load_model(whole), pictures),
+            Calibration(load_model(whole), images),
             per_channel=True,
             # Sums of products of two full bytes overflow on processors without VNNI.
             reduce_range=True,
@@ -68,34 +64,34 @@ def quantise(checkpoint: Path, output: Path, root: Path, samples: list[Sample]) 
         onnx.helper.set_model_props(model, {METADATA: text})
         onnx.save(model, file)
         quantised = load_model(file)
-        accuracies = [evaluate(m, root, samples, PICTURES).metrics["accuracy"] for m in (eager, quantised)]
-        batch = torch.zeros(PICTURES, 3, *loaded.preprocessing.crop, dtype=torch.uint8)
+        accuracies = [evaluate(m, root, samples, IMAGES).metrics["accuracy"] for m in (eager, quantised)]
+        batch = torch.zeros(IMAGES, 3, *loaded.preprocessing.crop, dtype=torch.uint8)
         float_speed, speed = speeds([eager.network, quantised.network], batch)
         file.replace(output)
     return Quantised(output, len(samples), accuracies[1], accuracies[0], speed, float_speed)
 
 
 class Calibration:
-    """Hands out normalised pictures one by one, as ONNX Runtime's calibration asks for them."""
+    """Hands out normalised images one by one, as ONNX Runtime's calibration asks for them."""
 
-    def __init__(self, model: Model, pictures: list[Path]) -> None:
-        self.inputs = self.normalised(model, pictures)
+    def __init__(self, model: Model, images: list[Path]) -> None:
+        self.inputs = self.normalised(model, images)
 
-    def normalised(self, model: Model, pictures: list[Path]) -> Iterator[dict[str, np.ndarray]]:
-        """Yield every picture `[1, 3, H, W]`; UserError for one that cannot be read."""
+    def normalised(self, model: Model, images: list[Path]) -> Iterator[dict[str, np.ndarray]]:
+        """Yield every image `[1, 3, H, W]`; UserError for one that cannot be read."""
         normalise = normalisation(model.preprocessing)
-        for path, picture, error in decoded_pictures(model.preprocessing, pictures, ahead=4):
-            if picture is None:
+        for path, image, error in decoded_images(model.preprocessing, images, ahead=4):
+            if image is None:
                 raise UserError(f"{path} cannot be read ({error}).")
-            yield {"pictures": normalise(picture[None]).numpy()}
+            yield {"images": normalise(image[None]).numpy()}
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next input, None after the last."""
         return next(self.inputs, None)
 
 
-def validation_pictures(checkpoint: Path) -> tuple[Path, list[Sample]]:
-    """Return the folder and the validation pictures of the checkpoint's run, by what its folder says.
+def validation_images(checkpoint: Path) -> tuple[Path, list[Sample]]:
+    """Return the folder and the validation images of the checkpoint's run, by what its folder says.
 
     Raises UserError where they are not to be found.
     """
@@ -103,10 +99,10 @@ def validation_pictures(checkpoint: Path) -> tuple[Path, list[Sample]]:
     try:
         data = OmegaConf.load(run / ".hydra" / "config.yaml").data
         root = Path(data.root).expanduser()
-        return root, labelled_pictures(root, "val", run / "splits.csv", data.layout)
+        return root, labelled_images(root, "val", run / "splits.csv", data.layout)
     except (OSError, OmegaConfBaseException, AttributeError, UserError) as error:
         raise UserError(
-            "format=onnx_int8 needs the validation pictures of the checkpoint's run, which its settings and "
+            "format=onnx_int8 needs the validation images of the checkpoint's run, which its settings and "
             f"splits.csv in {run} do not lead to ({error})."
         ) from error
 
@@ -115,12 +111,12 @@ def write_int8(checkpoint: Path, output: Path | None) -> Quantised:
     """Quantise as `quantise` does and print what was measured."""
     keep_freed_memory()
     output = output or checkpoint.with_name(f"{checkpoint.stem}-int8.onnx")
-    done = quantise(checkpoint, output, *validation_pictures(checkpoint))
+    done = quantise(checkpoint, output, *validation_images(checkpoint))
     sys.stdout.write(
         f"{done.file}\n"
-        f"accuracy on {done.pictures} validation pictures {done.accuracy:.4f}, "
+        f"accuracy on {done.images} validation images {done.accuracy:.4f}, "
         f"{done.float_accuracy:.4f} by the checkpoint\n"
-        f"{done.speed:.0f} pictures a second, {done.float_speed:.0f} by the checkpoint "
-        f"(batches of {PICTURES}, CPU, {torch.get_num_threads()} threads)\n"
+        f"{done.speed:.0f} images a second, {done.float_speed:.0f} by the checkpoint "
+        f"(batches of {IMAGES}, CPU, {torch.get_num_threads()} threads)\n"
     )
     return done

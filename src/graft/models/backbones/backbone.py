@@ -41,7 +41,7 @@ def build_backbone(
     path or URL of a file, or None for random ones; `weights_prefix` chooses among several sets in
     one file. `options` go to the network's constructor. A network that is built for one size of
     images is built for `image_size`, in pixels, where it has an option for that.
-    Raises UserError where one of them is not to be had or does not fit.
+    Raises UserError where one of them is unavailable or does not fit.
     """
     if source not in SOURCES:
         raise UserError(
@@ -115,21 +115,21 @@ class Backbone(nn.Module):
         self.auxiliary = built.auxiliary
         self.auxiliary_weight = AUXILIARY_WEIGHTS.get(built.name, 0.0) if built.auxiliary else 0.0
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return features `[B, num_features]` of normalised pictures `[B, 3, H, W]`.
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features `[B, num_features]` of normalised images `[B, 3, H, W]`.
 
         A convolutional network's are `[B, num_features * h * w]`, for its convolutional head.
         """
-        return self.forward_with_auxiliary(pictures)[0]
+        return self.forward_with_auxiliary(images)[0]
 
-    def forward_with_auxiliary(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the features as `forward` does, and each auxiliary classifier's logits `[B, C]`.
 
         In training, the loss of each counts `auxiliary_weight` times beside the head's loss. The
         list is empty in evaluation, while the whole backbone is held frozen, and for all other
         networks. `build_head` gives them their number of classes.
         """
-        output = self.network(pictures)
+        output = self.network(images)
         if isinstance(output, tuple):
             features, *logits = output
             return features, logits

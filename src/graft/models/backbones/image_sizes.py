@@ -74,10 +74,7 @@ def failure(network: nn.Module, size: tuple[int, int], batch_size: int) -> Excep
     own_device = next(iter(everything.values())).device
     found: Exception | None = None
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for tensors, device in (
-            (empty, torch.device("meta")),
-            (copies, own_device),
-        ):
+        for tensors, device in ((empty, torch.device("meta")), (copies, own_device)):
             try:
                 functional_call(network, tensors, torch.zeros(batch_size, 3, *size, device=device))
             except FAILURES as error:

@@ -23,7 +23,7 @@ class Stage:
 
 
 def stages(backbone: Backbone) -> list[Stage]:
-    """Return the stages in the order in which they work on a picture; each parameter is in one.
+    """Return the stages in the order in which they work on a image; each parameter is in one.
 
     timm's networks say themselves which parameters form a stage. Of torchvision's, the blocks are
     stages; layers outside blocks form a stage with their neighbours up to the next pooling, and

@@ -90,10 +90,7 @@ def construct(name: str, options: dict[str, Any], **pretrained: Any) -> nn.Modul
     """Return timm's network; `file` or `state_dict` give it weights, which timm itself converts."""
     try:
         network: nn.Module = timm.create_model(
-            name,
-            pretrained=bool(pretrained),
-            pretrained_cfg_overlay=pretrained or None,
-            **options,
+            name, pretrained=bool(pretrained), pretrained_cfg_overlay=pretrained or None, **options
         )
     except (*DAMAGED, AssertionError, AttributeError, ArithmeticError) as error:
         asked = f"model.options={options} does not fit" if options else "the weights do not fit"

@@ -29,11 +29,7 @@ class Difference:
         return bool(self.missing or self.unexpected or self.misshapen)
 
     def __str__(self) -> str:
-        kinds = {
-            "missing": self.missing,
-            "unexpected": self.unexpected,
-            "of another shape": self.misshapen,
-        }
+        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshapen}
         return "; ".join(f"{len(n)} {kind}, first {n[0]}" for kind, n in kinds.items() if n)
 
 

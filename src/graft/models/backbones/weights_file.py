@@ -132,7 +132,7 @@ def damaged(path: Path, why: str) -> UserError:
     """Return the error for a file that cannot be read."""
     return UserError(
         f"model.weights: {path} is damaged or no weights file ({why}); "
-        "bring it anew, or delete it if it was downloaded."
+        "download it again, or delete it if it was downloaded."
     )
 
 

@@ -1,1 +1,1 @@
-"""What TensorBoard shows of a run beside its curves: pictures, figures, embeddings, settings."""
+"""What TensorBoard shows of a run beside its curves: images, figures, embeddings, settings."""

@@ -10,23 +10,23 @@ from torch.utils.tensorboard import SummaryWriter
 
 from graft.data.transforms import with_image_size
 from graft.features.dataset import FeatureDataset
-from graft.inference.model import decoded_pictures
+from graft.inference.model import decoded_images
 from graft.inference.prediction_files import as_text
 from graft.preprocessing import Preprocessing
 from graft.reporting.board.start import SHOWN, chosen, denormalised, writer_of
 from graft.reporting.figures.confusion import confusion_figure
+from graft.reporting.figures.image_grid import image_grid
 from graft.reporting.figures.names import shortened
-from graft.reporting.figures.picture_grid import picture_grid
 from graft.reporting.figures.precision_recall import precision_recall_figure
-from graft.reporting.report.pictures import confident_mistakes
+from graft.reporting.report.images import confident_mistakes
 from graft.reporting.results import FinishedRun
 
-MOST_EMBEDDED = 200  # validation pictures
+MOST_EMBEDDED = 200  # validation images
 THUMBNAIL = 48  # pixels of their sides
 
 
 def show_results(run: FinishedRun) -> None:
-    """Write what the best checkpoint makes of validation and test pictures; nothing without TensorBoard."""
+    """Write what the best checkpoint makes of validation and test images; nothing without TensorBoard."""
     writer = writer_of(run.trainer)
     if writer is None:
         return
@@ -44,42 +44,42 @@ def show_results(run: FinishedRun) -> None:
 
 
 def show_mistakes(writer: SummaryWriter, run: FinishedRun) -> None:
-    """Write the most confident mistakes on test pictures, with heat maps where the network has them."""
+    """Write the most confident mistakes on test images, with heat maps where the network has them."""
     kept, data = run.predictions, run.data
     places = confident_mistakes(kept.probabilities.float().numpy(), kept.labels.numpy())
     if not places:
         return
     assert data.preprocessing is not None
-    tested = data.pictures("test", augmented=False)
+    tested = data.images("test", augmented=False)
     seen = denormalised(torch.stack([tested[place, None][0] for place in places]), data.preprocessing)
     heat = heat_maps(run, places)
-    pictures, titles = [], []
+    images, titles = [], []
     for number, place in enumerate(places):
         shares = kept.probabilities[place]
         label, other = (data.class_names[int(n)] for n in (kept.labels[place], shares.argmax()))
-        pictures.append(seen[number])
+        images.append(seen[number])
         titles.append(title(label, other, float(shares.max())))
         if heat is not None:
-            pictures.append(heat[number])
+            images.append(heat[number])
             titles.append("where it looked\n")
     wrong = [text.startswith("is ") for text in titles]
-    writer.add_figure("test/most confident mistakes", picture_grid(torch.stack(pictures), titles, wrong))
+    writer.add_figure("test/most confident mistakes", image_grid(torch.stack(images), titles, wrong))
 
 
 def heat_maps(run: FinishedRun, places: list[int]) -> Tensor | None:
-    """Return Grad-CAM overlays `[N, 3, H, W]`, 0 to 1, of test pictures; None where there can be none."""
+    """Return Grad-CAM overlays `[N, 3, H, W]`, 0 to 1, of test images; None where there can be none."""
     paths = [run.data.root / run.data.samples["test"][place].path for place in places]
     drawn = run.overlays.of(paths)
     if len(drawn) < len(places):
-        return None  # grad-cam is not installed, the network has no feature maps, or a picture is gone.
+        return None  # grad-cam is not installed, the network has no feature maps, or a image is gone.
     return torch.from_numpy(np.stack([np.asarray(drawn[path]) for path in paths])).permute(0, 3, 1, 2) / 255
 
 
 @torch.inference_mode()
 def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
-    """Write validation pictures with their predictions, and their features for the projector."""
+    """Write validation images with their predictions, and their features for the projector."""
     data, module = run.data, run.module
-    dataset = data.pictures("val", augmented=False)
+    dataset = data.images("val", augmented=False)
     places = chosen(len(dataset), MOST_EMBEDDED, data.seed)
     assert data.preprocessing is not None
     stored = data.features.get("val")
@@ -101,7 +101,7 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
     titles = [title(names[int(labels[n])], names[int(predicted[n])], float(shares[n].max())) for n in some]
     wrong = (labels != predicted)[some].tolist()
     seen = denormalised(torch.stack([dataset[places[n], None][0] for n in some]), data.preprocessing)
-    writer.add_figure("pictures/validation, with predictions", picture_grid(seen, titles, wrong))
+    writer.add_figure("images/validation, with predictions", image_grid(seen, titles, wrong))
     samples = data.samples["val"]
     rows = [
         [names[int(label)], names[int(guess)], as_text(samples[place].path)]
@@ -113,15 +113,15 @@ def show_validation(writer: SummaryWriter, run: FinishedRun) -> None:
 
 
 def title(label: str, predicted: str, probability: float) -> str:
-    """Return what a picture is and what it was taken for, in two lines that fit above it."""
+    """Return what a image is and what it was taken for, in two lines that fit above it."""
     return f"is {shortened(label, 22)}\ncalled {shortened(predicted, 14)} {probability:.0%}"
 
 
 def thumbnails(preprocessing: Preprocessing, paths: list[Path]) -> Tensor:
-    """Return the pictures, resized and cropped as for the network, `[N, 3, 48, 48]`, 0 to 1."""
-    decoded = decoded_pictures(with_image_size(preprocessing, THUMBNAIL), paths, ahead=32)
+    """Return the images, resized and cropped as for the network, `[N, 3, 48, 48]`, 0 to 1."""
+    decoded = decoded_images(with_image_size(preprocessing, THUMBNAIL), paths, ahead=32)
     gone = torch.zeros(3, THUMBNAIL, THUMBNAIL, dtype=torch.uint8)  # Its features may still be stored.
-    return torch.stack([gone if picture is None else picture for _, picture, _ in decoded]) / 255
+    return torch.stack([gone if image is None else image for _, image, _ in decoded]) / 255
 
 
 def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:

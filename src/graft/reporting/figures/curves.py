@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 def curve_figure(
     name: str, training: Mapping[int, float], validation: Mapping[int, float], best_epoch: int | None
 ) -> Figure:
-    """Return a metric of the training and the validation pictures by epoch, counted from 1.
+    """Return a metric of the training and the validation images by epoch, counted from 1.
 
     `best_epoch`, whose checkpoint was kept, is marked.
     """

@@ -2,10 +2,7 @@
 
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_average_precision,
-    binary_precision_recall_curve,
-)
+from torchmetrics.functional.classification import binary_average_precision, binary_precision_recall_curve
 
 from graft.reporting.figures.names import shortened
 
@@ -18,7 +15,7 @@ LINES = ("-", "--", "-.", ":")
 def precision_recall_figure(probabilities: Tensor, labels: Tensor, class_names: list[str]) -> Figure:
     """Return the curves of one class against the rest, with their average precision.
 
-    `probabilities` `[N, num_classes]`, `labels` `[N]`. A class without pictures has no curve.
+    `probabilities` `[N, num_classes]`, `labels` `[N]`. A class without images has no curve.
     """
     there = [number for number in range(len(class_names)) if (labels == number).any()]
     averages = {n: average_precision(probabilities[:, n], labels == n) for n in there}

@@ -1,4 +1,4 @@
-"""What the page says about the pictures: how many, what they look like, which are there twice."""
+"""What the page says about the images: how many, what they look like, which are there twice."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from graft.data.folder import Sample
 from graft.reporting.report.duplicates import find_duplicates
+from graft.reporting.report.images import examples
 from graft.reporting.report.page import Parts, count_groups
-from graft.reporting.report.pictures import examples
 
 
 def data_parts(

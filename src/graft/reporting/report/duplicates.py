@@ -1,4 +1,4 @@
-"""Finds pictures whose files are the same, inside a split and in several."""
+"""Finds images whose files are the same, inside a split and in several."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from graft.data.folder import Sample
 class Duplicates:
     """Groups of paths whose files are equal byte for byte; a group may be in all three."""
 
-    inside: list[list[str]]  # at least two in one split: one picture counts twice
+    inside: list[list[str]]  # at least two in one split: one image counts twice
     leaking: list[list[str]]  # in more than one split: the test has seen its answers
     contradictory: list[list[str]]  # of more than one class: one label at least is wrong
 
     @property
     def is_none(self) -> bool:
-        """Whether every picture is there once."""
+        """Whether every image is there once."""
         return not (self.inside or self.leaking or self.contradictory)
 
 

@@ -1,4 +1,4 @@
-"""The report of a model on labelled pictures: what `scripts/evaluate.py` measured, as a page."""
+"""The report of a model on labelled images: what `scripts/evaluate.py` measured, as a page."""
 
 import hashlib
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def write_evaluation_report(
         overlays=Overlays(checkpoint),
         temperature=None if model.temperature == 1.0 else model.temperature,
     )
-    name = split or "pictures"
+    name = split or "images"
     parts = {
         "title": f"{checkpoint.name} on {root.name}",
         "date": now(),

@@ -11,11 +11,10 @@ from jinja2 import Environment, StrictUndefined
 
 from graft.data.folder import Sample
 from graft.inference.explanation import Overlays
-from graft.metrics import expected_calibration_error
 from graft.reporting.figures.confusion import confusion_figure
 from graft.reporting.figures.reliability import reliability_figure
 from graft.reporting.report.charts import inline_svg
-from graft.reporting.report.pictures import Shown, confident_mistakes, data_uri, least_certain, thumbnails
+from graft.reporting.report.images import Shown, confident_mistakes, data_uri, least_certain, thumbnails
 from graft.reporting.report.statistics import (
     LEAST_GROUPS,
     Estimate,
@@ -24,17 +23,18 @@ from graft.reporting.report.statistics import (
     frequent_confusions,
     with_temperature,
 )
+from graft.tasks.metrics import expected_calibration_error
 
 MOST_IN_MATRIX = 60  # classes; a larger matrix cannot be read on a page
 MOST_CONFUSIONS = 10
-MOST_LISTED = 10  # groups of equal pictures
+MOST_LISTED = 10  # groups of equal images
 
 Parts = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model made of labelled pictures: the network's own `probabilities` `[N, C]`, `labels` `[N]`."""
+    """What a model made of labelled images: the network's own `probabilities` `[N, C]`, `labels` `[N]`."""
 
     root: Path
     samples: Sequence[Sample]
@@ -47,7 +47,7 @@ class Scored:
 
 
 def parts_of_test(tested: Scored) -> Parts:
-    """Return what the page says about the test: metrics, classes, figures and pictures."""
+    """Return what the page says about the test: metrics, classes, figures and images."""
     names, labels = tested.class_names, tested.labels
     predicted = tested.probabilities.argmax(axis=1)
     units = [sample.unit for sample in tested.samples]
@@ -60,7 +60,7 @@ def parts_of_test(tested: Scored) -> Parts:
         "tested": len(labels),
         "tested_groups": count_groups(tested.samples),
         "estimates": estimates(tested.probabilities, labels, tested.seed, units),
-        "majority": max(row.pictures for row in rows) / len(labels),
+        "majority": max(row.images for row in rows) / len(labels),
         "temperature": tested.temperature,
         "ece": calibration_error(tested.probabilities, labels),
         "ece_calibrated": None if calibrated is None else calibration_error(calibrated, labels),
@@ -70,7 +70,7 @@ def parts_of_test(tested: Scored) -> Parts:
         "reliability": inline_svg(
             lambda: reliability_figure(tested.probabilities, labels, calibrated), "Reliability diagram"
         ),
-        **picture_parts(tested),
+        **image_parts(tested),
     }
 
 
@@ -82,7 +82,7 @@ def count_groups(samples: Sequence[Sample]) -> int | None:
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the ECE, as `graft.metrics` measures it."""
+    """Return the ECE, as `graft.tasks.metrics` measures it."""
     return expected_calibration_error(
         torch.from_numpy(probabilities.astype(np.float32)), torch.from_numpy(labels)
     )
@@ -96,20 +96,20 @@ def matrix(labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
     return inline_svg(lambda: confusion_figure(*numbers, class_names), "Confusion matrix")
 
 
-def picture_parts(tested: Scored) -> Parts:
-    """Return the mistakes and the uncertain pictures, with overlays where there can be some."""
+def image_parts(tested: Scored) -> Parts:
+    """Return the mistakes and the uncertain images, with overlays where there can be some."""
     mistakes = confident_mistakes(tested.probabilities, tested.labels)
     uncertain = least_certain(tested.probabilities)
     paths = {place: tested.root / tested.samples[place].path for place in (*mistakes, *uncertain)}
     found = thumbnails(paths.values())
     drawn = tested.overlays.of([path for path in paths.values() if found[path]])
-    seen = {path: data_uri(picture) for path, picture in drawn.items()}
+    seen = {path: data_uri(image) for path, image in drawn.items()}
 
     def shown(place: int) -> Shown:
         shares, path = tested.probabilities[place], paths[place]
         names = tested.class_names[tested.labels[place]], tested.class_names[shares.argmax()]
-        picture, overlay = found[path], seen.get(path, "")
-        return Shown(tested.samples[place].path, *names, float(shares.max()), picture, overlay)
+        image, overlay = found[path], seen.get(path, "")
+        return Shown(tested.samples[place].path, *names, float(shares.max()), image, overlay)
 
     return {
         "mistakes": [shown(place) for place in mistakes],

@@ -75,7 +75,7 @@ def training_parts(run: FinishedRun) -> Parts:
             "schedule of the rate": described(plain(config.scheduler)),
             "augmentation": described(plain(config.augmentation)),
             "loss": f"cross-entropy{settings(loss)}",
-            "batch": f"{data.batch_size} pictures",
+            "batch": f"{data.batch_size} images",
             "epochs": f"{run.metrics['epoch']}, the best ({config.monitor}) was {run.metrics['best_epoch']}",
         },
         "phases": phase_rows(run),
@@ -126,7 +126,7 @@ def facts(run: FinishedRun, parts: Parts, history: History) -> Facts:
     return Facts(
         accuracy=parts["estimates"]["accuracy"],
         majority=parts["majority"],
-        test_pictures=parts["tested"],
+        test_images=parts["tested"],
         ece=parts["ece"],
         test_groups=parts["tested_groups"],
         is_calibrated=parts["temperature"] is not None,

@@ -10,8 +10,8 @@ import numpy as np
 RESAMPLES = 1000
 Z = 1.959963984540054  # the 97.5th percentile of the normal distribution
 LEAST_GROUPS = 10  # below it the percentiles of a bootstrap are far too narrow
-NUMBERS_AT_ONCE = 100_000  # weights of resampled pictures; few enough for the processor's cache
-MOST_RANKED = 1_000_000  # pictures times classes; resampling AUROC beyond it takes minutes
+NUMBERS_AT_ONCE = 100_000  # weights of resampled images; few enough for the processor's cache
+MOST_RANKED = 1_000_000  # images times classes; resampling AUROC beyond it takes minutes
 SMALLEST = float(np.finfo(np.float32).tiny)  # a 32-bit probability of 0 has no logarithm
 
 
@@ -29,7 +29,7 @@ class ClassFigures:
     """How one class came out; what no image determines is None."""
 
     name: str
-    pictures: int
+    images: int
     precision: Estimate | None  # of what was called so, the share that is
     recall: Estimate | None  # of the class, the share that was found
     f1: float | None
@@ -37,16 +37,16 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All pictures by their probability of one class, and where the pictures of the class stand."""
+    """All images by their probability of one class, and where the images of the class stand."""
 
-    order: np.ndarray  # pictures, the least probable first
-    pictures: np.ndarray  # those of the class ...
-    starts: np.ndarray  # ... how many pictures are less probable than each of them ...
+    order: np.ndarray  # images, the least probable first
+    images: np.ndarray  # those of the class ...
+    starts: np.ndarray  # ... how many images are less probable than each of them ...
     ends: np.ndarray  # ... and how many are at most as probable
 
 
 def rank(scores: np.ndarray, is_class: np.ndarray) -> Ranking:
-    """Return the ranking of the pictures by `scores` `[N]`; `is_class` `[N]` says which are of the class."""
+    """Return the ranking of the images by `scores` `[N]`; `is_class` `[N]` says which are of the class."""
     order = np.argsort(scores, kind="stable")
     ranked, own = scores[order], scores[is_class]
     starts, ends = (np.searchsorted(ranked, own, side) for side in ("left", "right"))
@@ -54,9 +54,9 @@ def rank(scores: np.ndarray, is_class: np.ndarray) -> Ranking:
 
 
 class WeightedMetrics:
-    """Metrics of the same predictions under other weights of the pictures, as a bootstrap needs them.
+    """Metrics of the same predictions under other weights of the images, as a bootstrap needs them.
 
-    `probabilities` `[N, num_classes]`, `labels` `[N]`. The metrics are those of `graft.metrics`.
+    `probabilities` `[N, num_classes]`, `labels` `[N]`. The metrics are those of `graft.tasks.metrics`.
     """
 
     def __init__(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
@@ -91,12 +91,12 @@ class WeightedMetrics:
         total = np.zeros(len(weights))
         occurring = np.zeros(len(weights))
         for ranking in self._rankings:
-            own = weights[:, ranking.pictures]
+            own = weights[:, ranking.images]
             below = np.zeros((len(weights), len(ranking.order) + 1))
             np.cumsum(weights[:, ranking.order], axis=1, out=below[:, 1:])
             ranks = (below[:, ranking.starts] + below[:, ranking.ends]) / 2
             positive = own.sum(axis=1)
-            # Mann & Whitney: among themselves, the pictures of the class win half of their pairs.
+            # Mann & Whitney: among themselves, the images of the class win half of their pairs.
             wins = (own * ranks).sum(axis=1) - positive**2 / 2
             pairs = positive * (below[:, -1] - positive)
             total += np.divide(wins, pairs, out=np.zeros_like(pairs), where=pairs > 0)
@@ -131,12 +131,7 @@ def estimates(
     groups = group_numbers(units, len(labels))
     count = int(groups.max()) + 1
     metrics = WeightedMetrics(probabilities, labels)
-    functions = {
-        "accuracy": metrics.accuracy,
-        "f1": metrics.f1,
-        "auroc": metrics.auroc,
-        "loss": metrics.loss,
-    }
+    functions = {"accuracy": metrics.accuracy, "f1": metrics.f1, "auroc": metrics.auroc, "loss": metrics.loss}
     found: dict[str, list[np.ndarray]] = {name: [] for name in functions}
     left_out = {"accuracy"} | ({"auroc"} if probabilities.size > MOST_RANKED else set())
     for weights in resampled_weights(count, seed, resamples) if count >= LEAST_GROUPS else ():
@@ -247,7 +242,7 @@ def share_among(right: np.ndarray, groups: np.ndarray, chosen: np.ndarray) -> Es
 def frequent_confusions(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], most: int
 ) -> list[tuple[str, str, int]]:
-    """Return the most frequent mistakes as (true class, predicted class, pictures)."""
+    """Return the most frequent mistakes as (true class, predicted class, images)."""
     classes = len(class_names)
     wrong = labels != predicted
     cells, counts = np.unique(labels[wrong] * classes + predicted[wrong], return_counts=True)

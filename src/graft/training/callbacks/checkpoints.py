@@ -126,5 +126,5 @@ class BestAndLast(Checkpoint):
                     f"Lower optimizer.lr.{kept}"
                     if name == "val/loss"
                     else f"monitor={name} is {measured[name]}: it cannot be measured on these validation "
-                    "pictures; choose another."
+                    "images; choose another."
                 )

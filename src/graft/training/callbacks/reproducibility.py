@@ -7,7 +7,7 @@ import torch
 class SeedEachEpoch(L.Callback):
     """Makes dropout, stochastic depth and mixing a function of seed, epoch and process alone.
 
-    Checkpoints hold no state of the random generators. (The pictures' order and augmentation have
+    Checkpoints hold no state of the random generators. (The images' order and augmentation have
     seeds of their own: `graft.data.dataset`.)
     """
 

@@ -1,4 +1,4 @@
-"""The pictures of the benchmark: a real data set, split as ImageFolder wants it, and generated ones."""
+"""The images of the benchmark: a real data set, split as ImageFolder wants it, and generated ones."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from graft.data.splits import limit_splits
 SEED = 42
 
 
-def split_folder(pictures: Path | None, folder: Path, most: int | None = None) -> Path:
-    """Return a folder of links `{train,val,test}/CLASS/*` to a picture folder's files; None: ELPV.
+def split_folder(images: Path | None, folder: Path, most: int | None = None) -> Path:
+    """Return a folder of links `{train,val,test}/CLASS/*` to a image folder's files; None: ELPV.
 
-    `most`: so many training pictures at most, drawn by class, and half as many in each other split.
+    `most`: so many training images at most, drawn by class, and half as many in each other split.
     """
-    source = pictures or prepare_elpv(folder / "elpv", cut=0.5)
+    source = images or prepare_elpv(folder / "elpv", cut=0.5)
     which = hashlib.blake2b(f"{source.resolve()} {most}".encode(), digest_size=4).hexdigest()
     target = folder / f"{source.name}-split-{which}"
     if target.is_dir():
@@ -44,7 +44,7 @@ def generated(folder: Path, count: int, width: int, height: int) -> Path:
     """Return a folder of two classes of generated JPEGs, so many in all, made where they are missing.
 
     Smooth noise: it compresses as photographs do. From 200 on, they repeat, but for bytes behind the
-    picture, so that each file is one of its own.
+    image, so that each file is one of its own.
     """
     target = folder / f"generated-{count}-{width}x{height}"
     if target.is_dir():
@@ -55,9 +55,9 @@ def generated(folder: Path, count: int, width: int, height: int) -> Path:
     def make(number: int) -> None:
         chance = np.random.default_rng(number)
         coarse = chance.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), np.uint8)
-        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         grain = chance.normal(0, 6, (height, width, 1))
-        pixels = (np.asarray(picture, np.float32) + grain).clip(0, 255).astype(np.uint8)
+        pixels = (np.asarray(image, np.float32) + grain).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(originals / f"{number}.jpg", quality=90)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graft.cache_folders import Cache, Use, cache_folders, remove
+from graft.data.cache_folders import Cache, Use, cache_folders, remove
 from graft.errors import UserError
 
 KB = 1000

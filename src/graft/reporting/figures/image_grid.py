@@ -1,4 +1,4 @@
-"""Pictures in rows, each with a title."""
+"""Images in rows, each with a title."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,27 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 COLUMNS = 4
-SIDE = 2.2  # inches of a picture ...
-GAP = 0.08  # ... between pictures ...
+SIDE = 2.2  # inches of a image ...
+GAP = 0.08  # ... between images ...
 LINE = 0.2  # ... and of a title's line
 FONT = 11  # points; TensorBoard shows figures at less than half their size until they are clicked
 LONGEST = 26  # letters of a title's line
 RIGHT, WRONG = "black", "#D55E00"  # vermilion of Okabe & Ito
 
 
-def picture_grid(pictures: Tensor, titles: Sequence[str], is_wrong: Sequence[bool]) -> Figure:
-    """Return RGB pictures `[N, 3, H, W]`, 0 to 1, under their titles; those that are wrong in a frame."""
-    rows = -(-len(pictures) // COLUMNS)
+def image_grid(images: Tensor, titles: Sequence[str], is_wrong: Sequence[bool]) -> Figure:
+    """Return RGB images `[N, 3, H, W]`, 0 to 1, under their titles; those that are wrong in a frame."""
+    rows = -(-len(images) // COLUMNS)
     lines = 1 + max((title.count("\n") for title in titles), default=0)
     cell = GAP + SIDE, LINE * lines + GAP + SIDE  # inches
     width, height = COLUMNS * cell[0] + GAP, rows * cell[1] + GAP
     figure = Figure(figsize=(width, height), dpi=100)
-    for number, (picture, title, wrong) in enumerate(zip(pictures, titles, is_wrong, strict=True)):
+    for number, (image, title, wrong) in enumerate(zip(images, titles, is_wrong, strict=True)):
         row, column = divmod(number, COLUMNS)
         left, bottom = GAP + column * cell[0], height - (row + 1) * cell[1]
         # A place for each by hand: matplotlib's layouts take longer than the drawing.
         axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-        axes.imshow(picture.permute(1, 2, 0).numpy())
+        axes.imshow(image.permute(1, 2, 0).numpy())
         axes.set(xticks=[], yticks=[])
         colour = WRONG if wrong else RIGHT
         shown = "\n".join(line[:LONGEST] for line in title.split("\n"))

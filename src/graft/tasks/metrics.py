@@ -17,7 +17,7 @@ MOST_WAITING = 64  # batches
 class MeanAUROC(MulticlassAUROC):
     """The area under the ROC curve, one class against the rest, averaged over the classes that occur.
 
-    torchmetrics' own macro average counts a class without pictures as 0. NaN where fewer than two
+    torchmetrics' own macro average counts a class without images as 0. NaN where fewer than two
     classes occur.
     """
 
@@ -25,7 +25,7 @@ class MeanAUROC(MulticlassAUROC):
         super().__init__(num_classes, average=None)
 
     def compute(self) -> Tensor:  # type: ignore[override]
-        """Return the mean over classes that have pictures, a number between 0 and 1."""
+        """Return the mean over classes that have images, a number between 0 and 1."""
         labels = dim_zero_cat(self.target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About the absent classes, which are left out below.
@@ -101,7 +101,7 @@ class Measurements(nn.Module):
 def expected_calibration_error(probabilities: Tensor, labels: Tensor) -> float:
     """Return the mean gap between confidence and accuracy, 0 to 1, over 15 equal bins (Guo et al. 2017).
 
-    `probabilities` `[N, num_classes]`, `labels` `[N]`; a bin counts by its number of pictures.
+    `probabilities` `[N, num_classes]`, `labels` `[N]`; a bin counts by its number of images.
     """
     classes = probabilities.shape[1]
     return float(multiclass_calibration_error(probabilities, labels, classes, n_bins=15, norm="l1"))

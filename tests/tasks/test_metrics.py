@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from graft.metrics import MOST_WAITING, Measurements, classification_metrics
+from graft.tasks.metrics import MOST_WAITING, Measurements, classification_metrics
 
 
 @pytest.mark.parametrize("classes_that_occur", [(0, 1, 2, 3), (0, 2, 3)])
