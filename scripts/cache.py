@@ -50,8 +50,7 @@ def work(settings: dict[str, Any]) -> int:
 def features_of(recipe: dict[str, Any]) -> str:
     """Say which features a folder holds."""
     height, width = recipe["preprocessing"]["crop"]
-    part = f" up to {recipe['before'].removeprefix('network.')}" if "before" in recipe else ""
-    network = f"{recipe['network']['name']}{part} ({recipe['weights']})"
+    network = f"{recipe['network']['name']} ({recipe['weights']})"
     return f"{network}, {height}x{width} pixels, {recipe['dtype']}"
 
 

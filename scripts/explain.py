@@ -1,7 +1,7 @@
 """Show where a network looks: python scripts/explain.py checkpoint=best.ckpt input=FOLDER
 
-Writes each image as PNG with a Grad-CAM heat map of its label, red where the network sees it. One that
-cannot be read is named, and the exit code is 3.
+Writes each image as PNG with a Grad-CAM heat map of its label or number, yellow where the network sees it.
+One that cannot be read is named, and the exit code is 3.
 """
 
 import sys
@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import Field
 
-from graft.cli.script_settings import Checkpoint, File, run_script
+from graft.cli.script_settings import Checkpoint, File, Indices, Names, run_script
+from graft.errors import UserError, import_extra
 from graft.settings import PathText, Settings
 
 
@@ -21,14 +22,41 @@ class ExplainSettings(Settings):
     checkpoint: Checkpoint = Field(description="a checkpoint of a convolutional network, or a run's folder")
     input: PathText = Field(description="a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file")
     output: File = Field(Path("explanations"), description="the folder to write to")
+    bands: Indices | None = Field(
+        None, description="three bands to show as red, green and blue, or one; the first ones"
+    )
+    allow: Names = Field([], description="packages that the model may import, of networks or metrics")
 
 
 def work(settings: dict[str, Any]) -> int:
-    """Write the overlays; return 3 where images could not be read."""
+    """Write the overlays and print the labels; return 3 where images are unreadable."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.inference.explanation import write_explanations
+    from graft.inference.explanation import explain, refuse_exported
+    from graft.inference.search import base_folder, find_images
+    from graft.memory import keep_freed_memory
+    from graft.models.checkpoints import load_classifier
 
-    return 3 if write_explanations(**settings) else 0
+    keep_freed_memory()
+    import_extra("pytorch_grad_cam", "explain")
+    checkpoint, source, output, allow = (settings[k] for k in ("checkpoint", "input", "output", "allow"))
+    refuse_exported(checkpoint)
+    searched = Path(source).expanduser()
+    if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
+        raise UserError(f"output={output} lies in input={source}: the overlays would be explained too.")
+    base, unreadable = base_folder(source), 0
+    loaded = load_classifier(checkpoint, allow)
+    images = find_images(source, loaded.preprocessing.channels)
+    for one in explain(loaded, images, settings["bands"], allow):
+        if one.overlay is None:
+            unreadable += 1
+            sys.stdout.write(f"{one.path}  cannot be read: {one.error}\n")
+            continue
+        # The extension is kept: a.jpg and a.png may lie side by side.
+        file = output / one.path.relative_to(base).parent / f"{one.path.name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        one.overlay.save(file)
+        sys.stdout.write(f"{one.path}  {one.label}  {file}\n")
+    return 3 if unreadable else 0
 
 
 def main(arguments: Sequence[str]) -> int:

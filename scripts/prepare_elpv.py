@@ -5,7 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
-from graft.data.elpv import prepare_elpv
+from graft.data.sources.elpv import prepare_elpv
 from graft.errors import UserError
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,27 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from torch import nn
 
-from graft.data.transforms import with_image_size
+from graft.data.labelled_images import read_labelled_images
+from graft.data.module import ImageDataModule
+from graft.data.resizing import with_image_size
+from graft.data.sample import Sample
+from graft.data.sources.folder import Folder
+from graft.data.transforms import Augmentation
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import DESCRIPTION, WEIGHTS_PREFIX, AtomicCheckpointIO, describe
 from graft.models.classifier import Classifier
+from graft.models.freezing import Phase
+from graft.preprocessing import Preprocessing
+from graft.tasks.task import Task, task_from
+from graft.training.lightning_internals import end_after
+from graft.training.module import Position, TransferModule
+from graft.training.optimizers import LearningRates
+from graft.training.run import train
+from graft.training.schedulers import constant
 
 # Configuring logging anew, as Hydra does, makes absl close its stream unless that is the process's own:
 # pytest's captured one would be closed for all tests that follow.
@@ -59,20 +74,111 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "tiny.ckpt", ["dark", "light"])
 
 
-def write_checkpoint(path: Path, class_names: list[str]) -> Path:
-    """Write a checkpoint of test_efficientnet, 32 pixels, random weights, as a run would."""
+def task_of(name: str, columns: Sequence[str], **values: Any) -> Task:
+    """A task with the metrics of `configs/task/NAME.yaml`; `values` are further fields of its class."""
+    settings: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "configs" / "task" / f"{name}.yaml"))
+    settings = settings.get("task", settings)
+    return task_from(
+        {"_target_": settings["_target_"], "metrics": settings["metrics"], "columns": list(columns), **values}
+    )
+
+
+def make_module(
+    classifier: Classifier,
+    *phases: Phase,
+    scheduler: Any = constant,
+    optimizer: Any = torch.optim.Adam,
+    rates: LearningRates | None = None,
+    loss: nn.Module | None = None,
+    module_class: type[TransferModule] = TransferModule,
+    **settings: Any,
+) -> TransferModule:
+    """A module for 3 classes."""
+    return module_class(
+        classifier,
+        task_of("multiclass", ("a", "b", "c")),
+        loss or nn.CrossEntropyLoss(),
+        optimizer,
+        scheduler,
+        rates or LearningRates(0.1),
+        phases,
+        **settings,
+    )
+
+
+def fit_phases(module: TransferModule, *loaders: Any) -> None:
+    """Fit phase after phase with one Trainer."""
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    for number, phase in enumerate(module.phases):
+        module.begin(Position(number, trainer.current_epoch, trainer.global_step))
+        end_after(trainer, trainer.current_epoch + phase.epochs)
+        trainer.fit(module, *loaders)
+
+
+def trained(config: DictConfig) -> dict[str, float]:
+    """Run `train` and return the metrics."""
+    return dict(train(config).metrics)
+
+
+def make_sample(path: str, class_name: str, split: str | None = None, **fields: Any) -> Sample:
+    return Sample(path, (class_name,), split, stratum=class_name, **fields)
+
+
+def scan_folder(root: Path, layout: str = "auto", needs_train: bool = True, **settings: Any) -> list[Sample]:
+    return Folder(str(root), layout, **settings).read(task_of("multiclass", ()), needs_train)
+
+
+def make_data_module(
+    root: Path, preprocessing: Preprocessing, augmentation: Augmentation, **settings: Any
+) -> ImageDataModule:
+    """A data module of a folder of classes, 0 workers unless `settings` (those of `data`) say otherwise."""
+    held: dict[str, Any] = {}
+    for name in ("_images", "folder"):
+        file = PROJECT / "configs" / "data" / f"{name}.yaml"
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        held |= loaded
+    held |= {"root": str(root), "num_workers": 0, "seed": 0, "cache_limit_gb": 20, "target": "class"}
+    held["cache_dir"] = f"{root}.cache"
+    held |= settings
+    images = read_labelled_images(held, settings.pop("task", None) or task_of("multiclass", ()))
+    loading = ("batch_size", "num_workers", "seed", "balanced", "cache", "cache_dir", "cache_limit_gb")
+    return ImageDataModule(
+        images,
+        images.preprocessing(preprocessing, held["image_size"], held["fit"]),
+        augmentation,
+        **{key: held[key] for key in loading},
+    )
+
+
+def write_checkpoint(
+    path: Path, columns: Sequence[str] = (), task: Task | None = None, channels: int = 3
+) -> Path:
+    """Write a checkpoint of test_efficientnet, 32 pixels, random weights, as a run would.
+
+    Its task is multiclass with the classes `columns` unless a `task` is given.
+    """
     torch.manual_seed(0)
-    backbone = build_backbone("timm", "test_efficientnet", weights=None)
+    task = task or task_of("multiclass", columns)
+    backbone = build_backbone("timm", "test_efficientnet", weights=None, channels=channels)
     head: dict[str, Any] = {"dropout": 0.0, "hidden": None}
-    classifier = Classifier(backbone, build_head(backbone, len(class_names), **head))
+    classifier = Classifier(backbone, build_head(backbone, len(task.columns), **head))
     last = next(layer for layer in classifier.head.modules() if isinstance(layer, torch.nn.Linear))
     with torch.no_grad():
         shades = torch.linspace(-2, 2, 16).reshape(16, 1, 1, 1)
-        logits = classifier.eval()(shades + 0.5 * torch.randn(16, 3, 32, 32))
+        logits = classifier.eval()(shades + 0.5 * torch.randn(16, channels, 32, 32))
         spread = logits.std(dim=0)
         last.weight.div_(spread[:, None])
         last.bias.sub_(logits.mean(dim=0)).div_(spread)
-    description = describe(backbone, head, class_names, with_image_size(backbone.preprocessing, 32))
+    preprocessing = with_image_size(backbone.preprocessing, 32)
+    if channels != 3:
+        preprocessing = replace(preprocessing, mean=(0.5,) * channels, std=(0.2,) * channels)
+    description = describe(backbone, head, task.describe(), preprocessing)
     weights = {WEIGHTS_PREFIX + name: value for name, value in classifier.state_dict().items()}
     AtomicCheckpointIO().save_checkpoint({DESCRIPTION: description, "state_dict": weights}, path)
     return path
@@ -90,7 +196,8 @@ def make_config(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def make(*overrides: str, run: str = "run", board: bool = False) -> DictConfig:
         tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]
         tiny += [f"data.root={images}", "data.image_size=32", "data.batch_size=4"]
-        tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2", "report=false"]
+        tiny += [f"paths.run={tmp_path / run}", "trainer.max_epochs=2"]
+        tiny += ["report=false"]  # room: reporting
         if not board and not any(setting.startswith("logger=") for setting in overrides):
             tiny += ["logger.tensorboard=null"]
         with initialize_config_dir(str(PROJECT / "configs"), version_base="1.3"):

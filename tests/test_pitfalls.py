@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ from graft.models.freezing import HEAD, Phase, apply_phase, named_stages
 from graft.training import schedulers
 from graft.training.callbacks.averaging import ExponentialMovingAverage
 from graft.training.module import TransferModule
-from graft.training.optimizers import parameter_groups
+from graft.training.optimizers import LearningRates, parameter_groups
+from tests.conftest import fit_phases, make_module
 
 PROJECT = Path(__file__).resolve().parents[1]
 FROZEN = Phase("head", (HEAD,), 2)
@@ -37,22 +37,10 @@ def everything(classifier: Classifier) -> Phase:
 
 def fit(classifier: Classifier, scheduler: Callable[..., Any], *phases: Phase) -> TransferModule:
     """Train two batches an epoch, with a validation after each."""
-    module = TransferModule(classifier, 3, torch.optim.Adam, scheduler, 0.1, head_lr_multiplier=10)
+    module = make_module(classifier, *phases, scheduler=scheduler, rates=LearningRates(0.1, 10))
     batches: Any = [(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])) for _ in range(2)]
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    end = 0
-    for phase in phases:
-        end += phase.epochs
-        module.begin(phase)
-        trainer.fit_loop.max_epochs = end
-        trainer.fit(module, loader, loader)
+    fit_phases(module, loader, loader)
     return module
 
 
@@ -76,7 +64,7 @@ def test_frozen_batchnorm_never_normalises_by_the_batch_with_validations_in_betw
 
 def test_held_norms_are_in_no_group_and_all_that_learns_is_in_one(classifier: Classifier) -> None:
     apply_phase(classifier, everything(classifier), norm="frozen")
-    grouped = [id(p) for group in parameter_groups(classifier, 0.1) for p in group["params"]]
+    grouped = [id(p) for group in parameter_groups(classifier, LearningRates(0.1)) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in classifier.parameters() if p.requires_grad)
     norms = [m for m in classifier.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms

@@ -4,19 +4,33 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 
-from graft.data.elpv import prepare_elpv
-from graft.data.module import ImageFolderDataModule
+from graft.data.labelled_images import LabelledImages, read_labelled_images
+from graft.data.sources.elpv import prepare_elpv
 from graft.data.splits import limit_splits
+from graft.training.building import build_task
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SEED = 42
 
 
+def read_folder(root: Path, **changes: Any) -> LabelledImages:
+    """Return the images of a folder as the default settings split them; `changes` are settings of `data`."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", overrides=["data=folder", f"seed={SEED}"])
+    config.data.merge_with({"root": str(root), **changes})
+    data, task = (OmegaConf.to_container(config[key], resolve=True) for key in ("data", "task"))
+    return read_labelled_images(cast(dict[str, Any], data), build_task(cast(dict[str, Any], task)))
+
+
 def split_folder(images: Path | None, folder: Path, most: int | None = None) -> Path:
-    """Return a folder of links `{train,val,test}/CLASS/*` to a image folder's files; None: ELPV.
+    """Return a folder of links `{train,val,test}/CLASS/*` to an image folder's files; None: ELPV.
 
     `most`: so many training images at most, drawn by class, and half as many in each other split.
     """
@@ -26,13 +40,12 @@ def split_folder(images: Path | None, folder: Path, most: int | None = None) -> 
     if target.is_dir():
         return target
     unfinished = target.with_suffix(".part")
-    data = ImageFolderDataModule(str(source), seed=SEED)
-    for split, found in data.samples.items():
+    for split, found in read_folder(source, cache_dir=str(folder / "cache")).samples.items():
         samples = found
         if most is not None:
             samples = limit_splits(found, most if split == "train" else most // 2, SEED)
         for sample in samples:
-            link = unfinished / split / sample.class_name / sample.path.replace("/", "-")
+            link = unfinished / split / sample.target[0] / sample.path.replace("/", "-")
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to((source / sample.path).resolve())

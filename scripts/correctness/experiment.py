@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from graft.data.elpv import read_labels
 from graft.data.images import open_rgb
-from graft.data.transforms import evaluation_transform, with_image_size
+from graft.data.resizing import with_image_size
+from graft.data.sources.elpv import read_labels
+from graft.data.transforms import evaluation_transform
 from graft.models.backbones import Backbone, build_backbone
 
 IMAGES = 64

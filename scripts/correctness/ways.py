@@ -25,14 +25,16 @@ from correctness.experiment import (
     pretrained_backbone,
 )
 from correctness.fastai_ways import train_fastai
-from graft.data.module import ImageFolderDataModule
-from graft.features.cache import FeatureCache
+from graft.data.module import ImageDataModule
+from graft.features.cache import FeatureCache  # room: features
 from graft.models.backbones import build_head
 from graft.models.checkpoints import DESCRIPTION, AtomicCheckpointIO, read_checkpoint
 from graft.models.classifier import Classifier
 from graft.models.freezing import named_stages, standard
+from graft.tasks.multiclass import Multiclass
 from graft.training import schedulers
-from graft.training.module import TransferModule
+from graft.training.module import Position, TransferModule
+from graft.training.optimizers import LearningRates
 from graft.training.phases import fit_phases
 from graft.training.resuming import Resumption
 
@@ -135,22 +137,33 @@ def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
     backbone = pretrained_backbone()
     classifier = Classifier(backbone, build_head(backbone, CLASSES))
     optimizer = partial(AdamW, weight_decay=0.01)
-    module = TransferModule(classifier, CLASSES, optimizer, schedulers.constant, LEARNING_RATE)
+    module = TransferModule(
+        classifier,
+        Multiclass({}, columns=("intact", "broken")),
+        nn.CrossEntropyLoss(),
+        optimizer,
+        schedulers.constant,
+        LearningRates(LEARNING_RATE),
+        standard(named_stages(classifier), FROZEN_EPOCHS if epochs == EPOCHS else True, epochs),
+    )
     first = FirstBatch(backbone.network)
-    freeze = FROZEN_EPOCHS if epochs == EPOCHS else True
     fitting = trainer(folder, epochs, plugins=[AtomicCheckpointIO()])
-    phases = standard(named_stages(classifier), freeze, epochs)
-    resumption = position(checkpoint(folder, resume), resume) if resume else None
-    from_images = FeatureCache(cache=False, views=0, dtype="float32")
-    batches = cast(ImageFolderDataModule, SameBatches())
-    fit_phases(fitting, module, batches, phases, resumption, from_images, searches_rate=False)
+    fit_phases(
+        fitting,
+        module,
+        cast(ImageDataModule, SameBatches()),
+        resumption=resumption(checkpoint(folder, resume), resume) if resume else None,
+        searches_rate=False,
+        cache=FeatureCache(cache=False, views=0, dtype="float32"),  # room: features
+    )
     return Trained(module, backbone.network, optimized(fitting), first.gap)
 
 
-def position(path: Path, epochs: int) -> Resumption:
+def resumption(path: Path, epochs: int) -> Resumption:
     """Return where in its schedule a checkpoint was saved."""
     saved = read_checkpoint(path)[DESCRIPTION]["position"]
-    return Resumption(path, **saved, next_epoch=epochs, images="", learning_rate=LEARNING_RATE)
+    is_over = saved.pop("phase_is_over")
+    return Resumption(path, Position(**saved), is_over, epochs, [], "", LEARNING_RATE)
 
 
 def ways() -> list[Way]:

@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -28,3 +28,22 @@ def import_extra(module: str, extra: str) -> Any:
         raise UserError(
             f'{error.name or module} is not installed; install it with: pip install "graft[{extra}]"'
         ) from error
+
+
+# Importing runs a package's code, which a checkpoint from elsewhere must not choose.
+TRUSTED = ("torch", "torchvision", "torchmetrics", "timm", "graft")
+
+
+def import_allowed(path: str, allow: Sequence[str] = ()) -> Any:
+    """Return the class or function that a checkpoint names; UserError where its package is not allowed."""
+    package = path.partition(".")[0]
+    if package not in (*TRUSTED, *allow):
+        raise UserError(
+            f"the checkpoint names {path}, and the package {package} is not imported without permission: "
+            f"write allow=[{package}] if you trust it."
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"the checkpoint names {path}, which cannot be imported ({error}).") from error

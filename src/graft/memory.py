@@ -42,7 +42,6 @@ def available_memory() -> float:
 
 
 def read_table(file: Path) -> dict[str, str]:
-    """Return the second word of every line by the first."""
     return {words[0]: words[1] for words in map(str.split, file.read_text(encoding="utf-8").splitlines())}
 
 

@@ -20,17 +20,6 @@ class Words:
     text: str
 
 
-def only(choice: bool) -> AfterValidator:
-    """Return the constraint of a switch that has one meaningful position."""
-
-    def check(value: bool) -> bool:
-        if value is not choice:
-            raise ValueError
-        return value
-
-    return AfterValidator(check)
-
-
 def as_path(value: Any) -> str:
     """Return a path as it is: its bytes may be no UTF-8, which pydantic's own text refuses."""
     if not isinstance(value, str) or not value:
@@ -50,7 +39,7 @@ class TargetSettings(Settings):
     target: Annotated[
         str, Field(pattern=TARGET), Words("the path of a class or function, such as torch.optim.AdamW")
     ] = Field(alias="_target_")
-    partial: Annotated[bool, only(False), Words("false")] = Field(False, alias="_partial_")
+    partial: Literal[False] = Field(False, alias="_partial_")
     convert: Literal["none", "partial", "object", "all"] = Field("none", alias="_convert_")
     recursive: bool = Field(True, alias="_recursive_")
     args: list[Any] = Field([], alias="_args_")
@@ -65,7 +54,7 @@ class OwnTargetSettings(TargetSettings):
 class PartialSettings(TargetSettings):
     """An entry for a class or function that the run calls later, with arguments of its own besides."""
 
-    partial: Annotated[bool, only(True), Words("true")] = Field(alias="_partial_")
+    partial: Literal[True] = Field(alias="_partial_")  # type: ignore[assignment]
 
 
 class OwnPartialSettings(PartialSettings):

@@ -5,12 +5,20 @@ import json
 from pathlib import Path
 
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
 
 from graft import load
-from graft.inference.export.writing import export
-from graft.training.run import train
-from tests.conftest import Command, MakeConfig, write_checkpoint, write_images
+from graft.inference.export.writing import export  # room: inference/export
+from tests.conftest import Command, MakeConfig, task_of, write_checkpoint, write_images
+from tests.conftest import trained as train
 
 
 def test_run_evaluation_predictions_and_exported_file_agree(
@@ -39,7 +47,7 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     result = script("predict.py", checkpoint, f"input={images}")
     assert result.returncode == 0, result.stderr
     with splits.open(encoding="utf-8") as lines:
-        tested = {row["path"]: row["class"] for row in csv.DictReader(lines) if row["split"] == "test"}
+        tested = {row["path"]: row["target"] for row in csv.DictReader(lines) if row["split"] == "test"}
     with (tmp_path / "predictions.csv").open(encoding="utf-8") as lines:
         rows = {str(Path(row["path"]).relative_to(images)): row for row in csv.DictReader(lines)}
     classes = ["dark", "light", "middle"]
@@ -49,28 +57,28 @@ def test_run_evaluation_predictions_and_exported_file_agree(
     assert f1_score(truth, labels, average="macro") == pytest.approx(metrics["test/f1"], abs=1e-6)
     # The metrics are those of the network's own probabilities: undo the temperature.
     own = [[float(rows[path][name]) ** metrics["temperature"] for name in classes] for path in tested]
-    own = [[share / sum(shares) for share in shares] for shares in own]
+    own = [[value / sum(values) for value in values] for values in own]
     assert roc_auc_score(truth, own, multi_class="ovr") == pytest.approx(metrics["test/auroc"], abs=1e-6)
     assert log_loss(truth, own) == pytest.approx(metrics["test/loss"], abs=1e-5)
 
     with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         of_run = {row["path"]: row for row in csv.DictReader(lines)}
     assert of_run.keys() == tested.keys()
-    for path, shares in zip(tested, own, strict=True):
-        one = of_run[path]
+    for path, one in of_run.items():
         assert one["predicted"] == rows[path]["label"]
-        assert [float(one[name]) for name in classes] == pytest.approx(shares, abs=1e-4)
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    paths = [images / path for path in tested]
-    done = export(
-        tmp_path / "run" / "checkpoints" / "best.ckpt", "onnx", tmp_path / "best.onnx", paths, False
-    )
-    for found in load(done.file).predict(paths):
-        assert found.path is not None
-        one = rows[str(found.path.relative_to(images))]
-        assert found.label == one["label"]
-        assert found.probabilities == pytest.approx([float(one[name]) for name in classes], abs=1e-4)
+        expected = [float(rows[path][name]) for name in classes]
+        assert [float(one[name]) for name in classes] == pytest.approx(expected, abs=1e-4)
+    pytest.importorskip("onnxscript")  # room: inference/export
+    pytest.importorskip("onnxruntime")  # room: inference/export
+    paths = [images / path for path in tested]  # room: inference/export
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"  # room: inference/export
+    done = export(best, "onnx", tmp_path / "best.onnx", paths)  # room: inference/export
+    for found in load(done.file).predict(paths):  # room: inference/export
+        assert found.path is not None  # room: inference/export
+        one = rows[str(found.path.relative_to(images))]  # room: inference/export
+        assert found.label == one["label"]  # room: inference/export
+        expected = [float(one[name]) for name in classes]  # room: inference/export
+        assert found.values == pytest.approx(expected, abs=1e-4)  # room: inference/export
 
 
 def test_split_folders_are_measured_on_test_unless_another_is_named(
@@ -86,22 +94,46 @@ def test_split_folders_are_measured_on_test_unless_another_is_named(
         assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["images"] == count
     result = script("evaluate.py", *arguments, "split=train")
     assert result.returncode == 2
-    assert "split=train is not there: pics has val, test" in result.stderr
+    assert "split=train does not exist: pics has val, test" in result.stderr
 
 
-def test_a_page_is_written_where_it_is_asked_for(
-    script: Command, tmp_path: Path, images: Path, checkpoint: Path
+def test_labels_of_a_table_are_measured_as_scikit_learn_does(
+    script: Command, tmp_path: Path, images: Path
 ) -> None:
-    arguments = (f"checkpoint={checkpoint}", f"data.root={images}")
-    result = script("evaluate.py", *arguments, "report=page.html")
+    task = task_of("multilabel", ("big", "round"), thresholds=[0.5, 0.5])
+    checkpoint = write_checkpoint(tmp_path / "labels.ckpt", task=task)
+    targets = {path: [n % 2, n % 3 == 0] for n, path in enumerate(sorted(images.rglob("*.jpg")))}
+    rows = [f"{path.relative_to(images)},{int(big)},{int(round_)}" for path, (big, round_) in targets.items()]
+    (images / "labels.csv").write_text("\n".join(["path,big,round", *rows]), encoding="utf-8")
+    arguments = (f"checkpoint={checkpoint}", "data.file=images/labels.csv", "data.target=[big,round]")
+    result = script("evaluate.py", *arguments, "output=m.json")
     assert result.returncode == 0, result.stderr
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f"python scripts/evaluate.py {' '.join(arguments)}" in page
-    assert "<h2>Training</h2>" not in page
-    assert "Confusion matrix" in page
-    result = script("evaluate.py", *arguments, "report=page.pdf")
-    assert result.returncode == 2
-    assert "report=page.pdf: it is a .html file" in result.stderr
+    measured = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    values = [found.values for found in load(checkpoint).predict(list(targets))]
+    truth = list(targets.values())
+    assert measured["images"] == 24
+    expected = average_precision_score(truth, values, average="macro")
+    assert measured["average_precision"] == pytest.approx(expected, abs=1e-6)
+    flat = [[number for row in rows for number in row] for rows in (truth, values)]
+    assert measured["loss"] == pytest.approx(log_loss(*flat), abs=1e-5)
+
+
+def test_numbers_of_a_table_are_measured_in_their_unit(script: Command, tmp_path: Path, images: Path) -> None:
+    task = task_of("regression", ("age",), mean=[40.0], std=[10.0])
+    checkpoint = write_checkpoint(tmp_path / "numbers.ckpt", task=task)
+    targets = {path: 30.5 + n for n, path in enumerate(sorted(images.rglob("*.jpg")))}
+    rows = [f"{path.relative_to(images)},{age},test" for path, age in targets.items()]
+    (tmp_path / "ages.csv").write_text("\n".join(["file,age,split", *rows]), encoding="utf-8")
+    table = ("data.file=ages.csv", "data.root=images", "data.path_column=file", "data.split_column=split")
+    arguments = (f"checkpoint={checkpoint}", *table, "output=m.json")
+    result = script("evaluate.py", *arguments, "data.target=age")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    values = [found.values[0] for found in load(checkpoint).predict(list(targets))]
+    assert measured["mae"] == pytest.approx(mean_absolute_error(list(targets.values()), values), rel=1e-5)
+    assert measured["r2"] == pytest.approx(r2_score(list(targets.values()), values), rel=1e-4)
+    result = script("evaluate.py", *arguments)
+    assert "data.target is needed: write data.target=COLUMN" in result.stderr
 
 
 def test_other_classes_are_listed(script: Command, tmp_path: Path, images: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_folder_of_any_name_is_read_as_it_is_typed(command: Command, tmp_path:
 
     data = yaml.safe_load(result.stdout)
     assert data["root"] == name
-    assert "FolderDataModule" in data["_target_"]
+    assert data["_target_"] == "graft.data.sources.folder.Folder"
 
 
 def test_the_home_folder_is_expanded(command: Command, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_every_job_of_a_sweep_runs_and_failed_ones_are_listed(
     assert len(listed) == 1
     assert "freeze=7" in listed[0].split(": ")[0]
     again = command("-m", "freeze=7,true", *tiny)
-    assert_one_line(again, "hydra.sweep.dir=sweep holds a run already")
+    assert_one_line(again, "hydra.sweep.dir=sweep already holds a run")
 
 
 def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_prints(
@@ -106,7 +107,7 @@ def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_pr
     assert first.returncode == 0, first.stderr
 
     refused = command(*settings, f"hydra.run.dir={run}")
-    assert_one_line(refused, "holds a run already", "resume=last")
+    assert_one_line(refused, "already holds a run", "resume=last")
 
     printed = {line.split("  ")[1]: line for line in first.stdout.splitlines() if line.startswith("  ")}
     fine_tune = shlex.split(printed["fine-tune"].split("fine-tune")[1])
@@ -131,9 +132,9 @@ def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_pr
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    from graft.cli.run_folder import folder_maker
+    from graft.cli.jobs import new_folder
 
-    first, second = folder_maker(), folder_maker()
+    first, second = cache(new_folder), cache(new_folder)
     wanted = str(tmp_path / "runs" / "2026-01-01_00-00-00")
     assert first(wanted) == first(wanted) == wanted
     assert second(wanted) == f"{wanted}-2"

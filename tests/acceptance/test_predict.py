@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from graft import load
-from graft.training.run import train
-from tests.conftest import Command, MakeConfig, write_checkpoint
+from tests.conftest import Command, MakeConfig, task_of, write_checkpoint
+from tests.conftest import trained as train
 
 
 @pytest.fixture
@@ -69,8 +69,9 @@ def test_the_formats_hold_the_same_numbers_as_the_model(
             assert rows[number]["dark"] == ""
             assert objects[number]["dark"] is None is table["dark"][number]
             continue
-        other = min(found.probabilities)
-        expected = (found.label, found.probability, other, *found.probabilities)
+        assert found.probability is not None
+        other = min(found.values)
+        expected = (found.label, found.probability, other, *found.values)
         for row in (rows[number], objects[number], {name: values[number] for name, values in table.items()}):
             assert numbers(row) == pytest.approx(expected[1:], abs=1e-8)
             assert row["label"] == found.label != row["label_2"]
@@ -114,6 +115,28 @@ def test_images_are_copied_to_their_labels(
     again = predict(*arguments, "copy_to=sorted")
     assert again.returncode == 2
     assert "not empty" in again.stderr
+
+
+def test_labels_and_numbers_have_columns_of_their_own(predict: Command, tmp_path: Path, images: Path) -> None:
+    (images / "dark" / "broken.jpg").write_text("no image", encoding="utf-8")
+    several = task_of("multilabel", ("round", "label"), thresholds=[0.0, 1.0])
+    numbers = task_of("regression", ("age", "weight"), mean=[40.0, 5.0], std=[10.0, 1.0])
+    for task, columns in ((several, ["round", "label label"]), (numbers, ["age", "weight"])):
+        checkpoint = write_checkpoint(tmp_path / f"{task.name}.ckpt", task=task)
+        result = predict(f"checkpoint={checkpoint}", f"input={images}/dark", "tta=flip")
+        assert result.returncode == 3, result.stderr
+        rows = read(tmp_path / "predictions.csv")
+        assert list(rows[0]) == ["path", "label", *columns, "error"]
+        for row, found in zip(
+            rows, load(checkpoint).predict([row["path"] for row in rows], flip=True), strict=True
+        ):
+            assert row["label"] == (found.label or "")
+            assert [float(row[name]) for name in columns if row[name]] == pytest.approx(list(found.values))
+        for setting in ("top_k=2", "threshold=0.5", "copy_to=sorted"):
+            result = predict(f"checkpoint={checkpoint}", f"input={images}", setting)
+            assert result.returncode == 2
+            assert f"{setting} needs task=multiclass; the model's task is {task.name}" in result.stderr
+    assert not (tmp_path / "sorted").exists()
 
 
 def test_a_class_may_be_called_as_a_column_is(predict: Command, tmp_path: Path, images: Path) -> None:

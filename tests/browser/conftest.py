@@ -1,3 +1,4 @@
+# room: reporting
 """Headless Chromium. `make test-browser` runs these tests; `make test` does not, as they need Chromium."""
 
 import shutil

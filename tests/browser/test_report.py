@@ -1,6 +1,7 @@
+# room: reporting
 """The report, opened from disk in headless Chromium, is whole and readable, light and dark, wide and narrow.
 
-With SCREENSHOTS=FOLDER a image of each is kept.
+With SCREENSHOTS=FOLDER an image of each is kept.
 """
 
 import json
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from graft.training.run import train
 from tests.conftest import MakeConfig
+from tests.reporting.conftest import reported
 
 # The lowest contrast (WCAG 2.2) of a text with what is behind it, and the text.
 LOWEST_CONTRAST = """
@@ -64,7 +65,7 @@ def test_the_report_is_readable(report: str, browser: webdriver.Chrome, scheme: 
 def report(make_config: MakeConfig, tmp_path: Path) -> str:
     """The address of a tiny run's report, with mistakes."""
     few = ("data.val_fraction=0.3", "data.test_fraction=0.3", "optimizer.lr=0.0000001")
-    train(make_config("report=true", "calibrate=true", "trainer.max_epochs=1", *few))
+    reported(make_config("report=true", "calibrate=true", "trainer.max_epochs=1", *few))
     return (tmp_path / "run" / "report.html").as_uri()
 
 

@@ -1,6 +1,7 @@
+# room: reporting
 """TensorBoard, opened in headless Chromium on a finished run, shows what the run has written.
 
-With SCREENSHOTS=FOLDER a image of every tab is kept.
+With SCREENSHOTS=FOLDER an image of every tab is kept.
 """
 
 import os
@@ -15,12 +16,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from graft.training.run import train
 from tests.conftest import MakeConfig
+from tests.reporting.conftest import reported
 
 PATIENCE = 60  # seconds until a tab has loaded
 # TensorBoard shows only the first few curves unless others are asked for.
-CURVES = "^(train|val)/(loss$|pic)"
+CURVES = "^(train|val)/(loss$|images)"
 
 # TensorBoard's parts are in shadow roots, whose text the page itself does not tell.
 ALL_TEXT = """
@@ -42,7 +43,7 @@ def logs(make_config: MakeConfig, tmp_path: Path) -> Path:
     """The folder of TensorBoard's files: of the run in TENSORBOARD_LOGS, else of a tiny one."""
     if given := os.environ.get("TENSORBOARD_LOGS"):
         return Path(given)
-    train(make_config("trainer.max_epochs=2", "trainer.log_every_n_steps=1", board=True))
+    reported(make_config("trainer.max_epochs=2", "trainer.log_every_n_steps=1", board=True))
     return tmp_path / "run"
 
 

@@ -58,8 +58,8 @@ class Needed(Settings):
         ("folder", "", "folder=: write a path."),
         ("loss", None, "loss=null: it holds settings of its own; write loss.NAME=VALUE."),
         ("loss", {"mixup": 2}, "loss.mixup=2: write a number between 0 and 1."),
-        ("loss", {"mixupp": 2}, "nothing reads the setting 'loss.mixupp'. Did you mean 'loss.mixup'?"),
-        ("mixup", 1, "nothing reads the setting 'mixup'. Did you mean 'loss.mixup'?"),
+        ("loss", {"mixupp": 2}, "unknown setting 'loss.mixupp'. Did you mean 'loss.mixup'?"),
+        ("mixup", 1, "unknown setting 'mixup'. Did you mean 'loss.mixup'?"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(key: str, value: Any, line: str) -> None:

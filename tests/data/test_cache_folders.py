@@ -6,10 +6,7 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import pytest
-
 from graft.data.cache_folders import Cache, Use, cache_folders, remove
-from graft.errors import UserError
 
 KB = 1000
 
@@ -76,9 +73,3 @@ def test_a_folder_of_another_process_stays_until_that_process_is_killed(tmp_path
     os.kill(job.pid, signal.SIGKILL)
     job.join()
     assert remove(folder)
-
-
-@pytest.mark.parametrize("limit", [0, -1, True, float("nan")])
-def test_a_limit_that_is_no_size_is_refused(tmp_path: Path, limit: float) -> None:
-    with pytest.raises(UserError, match=r"cache\.limit_gb"):
-        Cache(tmp_path, limit)

@@ -1,4 +1,4 @@
-"""Unreadable images are found before training, all of them, and good ones are remembered."""
+"""Unreadable images are reported before training, all of them, and good ones are remembered."""
 
 import hashlib
 import logging

@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from graft.cli.settings import check_settings
-from graft.data import elpv
+from graft.data.sources import elpv
 from graft.errors import UserError
 from tests.conftest import PROJECT
 
@@ -26,7 +26,7 @@ def test_the_cut_divides_the_cells_as_counted_in_the_labels(prepared: Path) -> N
     assert len(list((prepared / "functional").glob("*.png"))) == 588 + 117 + 920 + 178
     assert len(list((prepared / "defective").glob("*.png"))) == 56 + 313 + 50 + 402
     rows = (prepared / "metadata.csv").read_text(encoding="utf-8").splitlines()
-    assert rows[0] == "path,wafer,probability"
+    assert rows[0] == "path,wafer,probability,defective,mono"
     assert len(rows) == COUNT + 1
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from graft.data.checks import inspect_images
-from graft.data.folder import scan_folder, with_metadata
-from graft.data.module import ImageFolderDataModule
-from graft.data.splits import read_splits
+from graft.data.sources.folder import with_metadata
+from graft.data.splits_file import read_splits
+from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.inference.search import find_images
-from tests.conftest import write_images
+from graft.preprocessing import Preprocessing
+from tests.conftest import make_data_module, scan_folder, write_images
+
+SMALL = Preprocessing((20,), (16, 16), "bilinear", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -26,7 +29,7 @@ def touch(root: Path, *paths: str) -> Path:
 def test_classes_are_folders_and_order_does_not_depend_on_the_disk(tmp_path: Path) -> None:
     samples = scan_folder(touch(tmp_path, "b/2.png", "a/1.jpg", "a/deep/0.JPG", "b/1.png"))
     assert [s.path for s in samples] == ["a/1.jpg", "a/deep/0.JPG", "b/1.png", "b/2.png"]
-    assert [s.class_name for s in samples] == ["a", "a", "b", "b"]
+    assert [s.target[0] for s in samples] == ["a", "a", "b", "b"]
     assert {s.split for s in samples} == {None}
 
 
@@ -100,7 +103,7 @@ def test_metadata_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_missing_folder_suggests_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="Did you mean 'images'"):
-        scan_folder(tmp_path / "picturs")
+        scan_folder(tmp_path / "imags")
 
 
 def test_metadata_gives_strata_and_units(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_metadata_gives_strata_and_units(tmp_path: Path) -> None:
         "path,wafer,patient\na/1.jpg,mono,p1\nb/1.jpg,poly,p2\n", encoding="utf-8"
     )
     found = with_metadata(tmp_path, samples, "wafer", "patient")
-    assert [(s.stratum, s.unit) for s in found] == [("mono", "p1"), ("poly", "p2")]
+    assert [(s.stratify_value, s.group) for s in found] == [("mono", "p1"), ("poly", "p2")]
 
 
 def test_a_missing_column_or_row_is_named(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_folders_that_are_all_named_like_splits_are_splits_without_regard_to_cas
 ) -> None:
     names = {train: "train", val: "val", test: "test"}
     samples = scan_folder(touch(tmp_path, *(f"{name}/{c}/1.jpg" for name in names for c in ("cat", "dog"))))
-    assert {s.class_name for s in samples} == {"cat", "dog"}
+    assert {s.target[0] for s in samples} == {"cat", "dog"}
     assert all(s.split == names[s.path.split("/")[0]] for s in samples)
 
 
@@ -145,11 +148,11 @@ def test_a_tree_that_can_be_read_in_two_ways_has_classes_and_says_how_to_read_it
 ) -> None:
     touch(tmp_path, "train/1.jpg", "dog/1.jpg", "cat/1.jpg", "train/cat/2.jpg", "train/dog/2.jpg")
     with caplog.at_level(logging.INFO):
-        assert {s.class_name for s in scan_folder(tmp_path)} == {"train", "dog", "cat"}
+        assert {s.target[0] for s in scan_folder(tmp_path)} == {"train", "dog", "cat"}
     assert "data.layout=splits" in caplog.text
     (tmp_path / "train" / "1.jpg").unlink()
     samples = scan_folder(tmp_path, layout="splits")
-    assert [(s.path, s.class_name, s.split) for s in samples] == [
+    assert [(s.path, s.target[0], s.split) for s in samples] == [
         ("train/cat/2.jpg", "cat", "train"),
         ("train/dog/2.jpg", "dog", "train"),
     ]
@@ -160,9 +163,7 @@ def test_the_layout_that_is_asked_for_is_used(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "test/1.jpg")
     with pytest.raises(UserError, match=r"lies in no class folder.*data\.layout=classes"):
         scan_folder(tmp_path)
-    assert {s.class_name for s in scan_folder(tmp_path, layout="classes")} == {"train", "test"}
-    with pytest.raises(UserError, match=r"data\.layout=split: write one of auto, classes, splits"):
-        scan_folder(tmp_path, layout="split")
+    assert {s.target[0] for s in scan_folder(tmp_path, layout="classes")} == {"train", "test"}
     with pytest.raises(UserError, match="has no folder train"):
         scan_folder(touch(tmp_path / "x", "a/1.jpg", "b/1.jpg"), layout="splits")
 
@@ -205,12 +206,12 @@ def test_names_are_compared_composed_however_a_system_wrote_them(tmp_path: Path)
     composed, decomposed = "Caf\u00e9", "Cafe\u0301"
     touch(tmp_path, f"train/{composed}/1.jpg", "train/b/1.jpg", f"val/{decomposed}/1.jpg")
     samples = scan_folder(tmp_path)
-    assert {s.class_name for s in samples} == {composed, "b"}
+    assert {s.target[0] for s in samples} == {composed, "b"}
     assert (tmp_path / samples[-1].path).is_file()
     table = f"path,patient\ntrain/{decomposed}/1.jpg,p1\n./train/b/1.jpg,p2\nval\\{composed}\\1.jpg,p3\n"
     (tmp_path / "metadata.csv").write_text(table, encoding="utf-8")
-    assert sorted(s.unit for s in with_metadata(tmp_path, samples, None, "patient")) == ["p1", "p2", "p3"]
-    rows = f"path,class,split\ntrain/{decomposed}/1.jpg,{decomposed},train\n"
+    assert sorted(s.group for s in with_metadata(tmp_path, samples, None, "patient")) == ["p1", "p2", "p3"]
+    rows = f"path,target,split\ntrain/{decomposed}/1.jpg,{decomposed},train\n"
     (tmp_path / "splits.csv").write_text(rows, encoding="utf-8")
     assert [s.split for s in read_splits(tmp_path / "splits.csv", samples)] == ["train"]
 
@@ -232,7 +233,7 @@ def test_two_rows_for_one_image_are_refused(tmp_path: Path) -> None:
             "D",
             r"one class only \(animals\).*data\.root=.*animals",
         ),
-        (["D/cat/1.jpg", "D/dog/1.jpg"], "D/cat", r"single class folder: write data\.root=.*D\.$"),
+        (["D/cat/1.jpg", "D/dog/1.jpg"], "D/cat", r"single class folder, write data\.root=.*D\.$"),
         (["photos.zip"], "photos.zip", "is a file: unzip it"),
         (["photo.jpg"], "photo.jpg", "is a file: write its folder"),
     ],
@@ -251,13 +252,12 @@ def test_a_file_name_that_is_no_utf_8_goes_through_splits_and_checks(tmp_path: P
     odd = os.fsencode(tmp_path / "root" / "a") + b"/caf\xe9.jpg"
     os.rename(os.fsencode(tmp_path / "root" / "a" / "000.jpg"), odd)  # noqa: PTH104
     os.rename(os.fsencode(tmp_path / "root" / "b"), os.fsencode(tmp_path / "root") + b"/b\xe9")  # noqa: PTH104
-    data = ImageFolderDataModule(str(tmp_path / "root"), cache_dir=str(tmp_path / "cache"))
-    assert data.class_names == ["a", "b\\xe9"]
-    data.write_splits(tmp_path / "splits.csv")
-    again = ImageFolderDataModule(
-        str(tmp_path / "root"), splits=str(tmp_path / "splits.csv"), cache_dir=str(tmp_path / "cache")
-    )
-    assert again.digest() == data.digest()
-    assert any(
-        os.fsencode(s.path).endswith(b"caf\xe9.jpg") for split in again.samples.values() for s in split
-    )
+    settings = {"cache_dir": str(tmp_path / "cache")}
+    images = make_data_module(tmp_path / "root", SMALL, Augmentation(), **settings).images
+    assert images.task.columns == ("a", "b\\xe9")
+    images.write_splits(tmp_path / "splits.csv")
+    settings["splits"] = str(tmp_path / "splits.csv")
+    again = make_data_module(tmp_path / "root", SMALL, Augmentation(), **settings).images
+    assert again.digest() == images.digest()
+    paths = [os.fsencode(sample.path) for split in again.samples.values() for sample in split]
+    assert any(path.endswith(b"caf\xe9.jpg") for path in paths)

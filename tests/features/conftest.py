@@ -1,3 +1,4 @@
+# room: features
 """A network with known weights, and a count of the images that go through it."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# room: features
 """A frozen backbone runs once, and the head learns what it would have learned from images."""
 
 import gc
@@ -14,13 +15,18 @@ import torch
 from omegaconf import DictConfig
 
 import graft
+from graft.cli.settings import check_settings
 from graft.data.cache_folders import cache_folders
+from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.features import extraction
-from graft.features.recipe import code_digest
+from graft.features.dataset import FeatureDataset
+from graft.features.recipe import SOURCES, code_digest
 from graft.features.store import FeatureStore
-from graft.training.run import train
-from tests.conftest import MakeConfig, write_images
+from graft.features.views import Views, view_key
+from graft.models.backbones import build_backbone
+from tests.conftest import MakeConfig, make_data_module, write_images
+from tests.conftest import trained as train
 
 
 def head(run: Path) -> dict[str, torch.Tensor]:
@@ -109,7 +115,7 @@ def test_views_are_augmented_and_one_is_drawn_each_epoch(
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        (["loss.mixup=0.2"], "mixup"),
+        (["regularisation.mixup=0.2"], "mixup"),
         (["trainer.precision=64"], "precision"),
         (["+trainer.limit_train_batches=2"], "only a part"),
     ],
@@ -137,11 +143,14 @@ def test_no_views_mean_no_cache(make_config: MakeConfig, tmp_path: Path) -> None
         "features.dtype=int8",
         "features.cache=1",
         "cache.limit_gb=0",
+        "cache.limit_gb=-1",
+        "cache.limit_gb=true",
+        "cache.limit_gb=.nan",
     ],
 )
 def test_a_setting_that_is_none_of_the_choices_is_refused(make_config: MakeConfig, setting: str) -> None:
     with pytest.raises(UserError, match=setting.split("=")[0].replace(".", r"\.")):
-        train(make_config(setting))
+        check_settings(make_config(setting))
 
 
 def test_a_cache_that_cannot_be_written_stops_no_run_that_has_not_asked_for_it(
@@ -152,7 +161,7 @@ def test_a_cache_that_cannot_be_written_stops_no_run_that_has_not_asked_for_it(
     with caplog.at_level(logging.INFO):
         metrics = train(make_config(*settings))
     assert metrics["epoch"] == 1
-    assert f"features   are not stored: {tmp_path}/file" in caplog.text
+    assert f"features   are not cached: {tmp_path}/file" in caplog.text
     assert re.search(r"checked/\w+\.tsv cannot be written .*cache\.dir=DIR", caplog.text)
     with pytest.raises(UserError, match=r"features\.cache=true, but .*file.* cannot be used.*cache\.dir=DIR"):
         train(make_config(*settings, "features.cache=true", run="refused"))
@@ -245,13 +254,57 @@ def test_the_test_split_is_left_alone_where_another_phase_follows(
     assert metrics["epoch"] == 1
 
 
+def test_a_head_that_is_named_by_a_pattern_learns_from_features(
+    make_config: MakeConfig, weights: str, passes: list[int]
+) -> None:
+    settings = ["finetuning=select", "augmentation=none", "trainer.max_epochs=3"]
+    train(make_config(*settings, weights, "finetuning.train=[head.*]"))
+    assert sum(passes) == 1 + 24
+
+
+def test_a_backbone_that_is_trainable_in_part_runs_on_images_in_every_epoch(
+    make_config: MakeConfig, weights: str, tmp_path: Path, passes: list[int]
+) -> None:
+    settings = ["finetuning=select", "augmentation=none", "trainer.max_epochs=3", "features.cache=true"]
+    train(make_config(*settings, weights, "finetuning.train=[blocks.4,head]"))
+    assert not (tmp_path / "cache" / "features").exists()
+    assert sum(passes) > 3 * 16
+
+
+def test_targets_of_any_shape_are_stacked(images: Path, tmp_path: Path) -> None:
+    preprocessing = build_backbone("timm", "test_efficientnet", None).preprocessing
+    data = make_data_module(images, preprocessing, Augmentation(), cache_dir=str(tmp_path))
+    views = Views(data, "val", 2)
+    store = FeatureStore(tmp_path / "store", 3, "float32")
+    store.add(views.keys, np.arange(3 * len(views), dtype=np.float32).reshape(-1, 3))
+    store.refresh()
+    views.labels = [torch.tensor([n, n + 0.5]) for n in range(len(views) // 2)]
+    features = FeatureDataset(store, views)
+    assert features[1, None][1].tolist() == [1, 1.5]
+    (chunk,) = features.chunks(100)
+    assert chunk[0].shape == (len(views), 3)
+    assert chunk[1].tolist() == [[n, n + 0.5] for n in range(len(views) // 2) for _ in range(2)]
+
+
+def test_the_key_of_a_view_depends_on_what_augments_it_and_not_on_empty_transforms() -> None:
+    plain, flipped = Augmentation(), Augmentation(horizontal_flip=0.5)
+    assert view_key("image", plain, 1, False) == view_key("image", Augmentation(transforms={}), 1, False)
+    assert view_key("image", plain, 0, False) == view_key("image", flipped, 0, True)
+    others = [view_key("image", plain, 2, False), view_key("image", plain, 1, True)]
+    others += [
+        view_key("image", varied, 1, False)
+        for varied in (flipped, Augmentation(transforms={"blur": {"_target_": "Blur"}}))
+    ]
+    assert len({view_key("image", plain, 1, False), *others}) == 5
+
+
 def test_features_that_would_take_too_much_room_are_not_stored(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     small = ["cache.limit_gb=1e-6", "trainer.max_epochs=1"]
     with caplog.at_level(logging.INFO):
         train(make_config(*small))
-    assert "features   are not stored: they would take" in caplog.text
+    assert "features   are not cached: they would take" in caplog.text
     assert not (tmp_path / "cache" / "features").exists()
     with pytest.raises(
         UserError, match=r"features\.cache=true, but they would take .* cache\.limit_gb=1e-06"
@@ -261,6 +314,7 @@ def test_features_that_would_take_too_much_room_are_not_stored(
 
 def test_code_that_makes_features_is_part_of_the_recipe(tmp_path: Path) -> None:
     code = Path(graft.__file__).parent
+    assert all(any(code.glob(pattern)) for pattern in SOURCES)
     shutil.copytree(code, tmp_path / "graft")
     assert code_digest(tmp_path / "graft") == code_digest(code)
     for name in ("data/transforms.py", "data/images.py", "data/decoded.py", "models/backbones/backbone.py"):

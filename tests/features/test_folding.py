@@ -1,3 +1,4 @@
+# room: features
 """Folded networks give the same features; what cannot be folded stays as it is."""
 
 import pytest

@@ -1,3 +1,4 @@
+# room: features
 """A solved head is the logistic regression that scikit-learn finds, and the network's weights stay."""
 
 import logging
@@ -16,20 +17,20 @@ from graft.features.dataset import FeatureDataset
 from graft.features.extraction import as_stored
 from graft.features.head_solver import minimise, moments, solve_head, with_solved_head
 from graft.models.freezing import HEAD, Phase
-from graft.training.run import train
 from tests.conftest import MakeConfig
+from tests.conftest import trained as train
 
 
 class Rows(FeatureDataset):
     """Features in memory, `views` rows a image."""
 
     def __init__(self, rows: torch.Tensor, labels: torch.Tensor, views: int = 1) -> None:
-        self.rows, self.labels, self.places = rows, labels, np.zeros((len(labels), views, 2), int)
+        self.rows, self.labels, self.locations = rows, labels, np.zeros((len(labels), views, 2), int)
 
-    def chunks(self, rows: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the rows in several parts, whatever `rows` is."""
-        del rows
-        labels = self.labels.repeat_interleave(self.places.shape[1])
+    def chunks(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the rows in several parts, whatever `size` is."""
+        del size
+        labels = self.labels.repeat_interleave(self.locations.shape[1])
         for part in torch.arange(len(self.rows)).chunk(3):
             yield self.rows[part], labels[part]
 
@@ -45,10 +46,10 @@ def blobs(count: int, seed: int, views: int = 1) -> Rows:
 @pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
 def test_the_minimum_is_scikit_learns(weights: list[float] | None) -> None:
     train_rows, strength = blobs(200, seed=1, views=2), 0.01
-    mean, spread = moments(train_rows)
+    mean, std = moments(train_rows)
     weight, bias = torch.zeros(3, 6, requires_grad=True), torch.zeros(3, requires_grad=True)
     balance = None if weights is None else torch.tensor(weights)
-    minimise(weight, bias, train_rows, mean, spread, strength, 0.0, balance)
+    minimise(weight, bias, train_rows, mean, std, strength, nn.CrossEntropyLoss(balance))
     labels = train_rows.labels.repeat_interleave(2).numpy()
     counted = np.bincount(labels) if weights is None else np.bincount(labels) * np.array(weights)
     reference = LogisticRegression(
@@ -57,7 +58,7 @@ def test_the_minimum_is_scikit_learns(weights: list[float] | None) -> None:
         max_iter=1000,
         class_weight=None if weights is None else dict(enumerate(weights)),
     )
-    scaled = ((train_rows.rows - mean) / spread).numpy()
+    scaled = ((train_rows.rows - mean) / std).numpy()
     reference.fit(scaled, labels)
     found = (torch.from_numpy(scaled) @ weight.T + bias).softmax(1).detach().numpy()
     assert np.abs(found - reference.predict_proba(scaled)).max() < 1e-3
@@ -70,10 +71,10 @@ def test_the_strength_is_the_one_with_the_lowest_validation_loss(monkeypatch: py
         alone = nn.Linear(6, 3)
         with monkeypatch.context() as only:
             only.setattr(head_solver, "STRENGTHS", (strength,))
-            solve_head(alone, few, val)
+            solve_head(alone, few, val, nn.CrossEntropyLoss())
         losses[strength] = nn.functional.cross_entropy(alone(val.rows), val.labels).item()
     head = nn.Linear(6, 3)
-    strength = solve_head(head, few, val)
+    strength = solve_head(head, few, val, nn.CrossEntropyLoss())
     assert losses[strength] == pytest.approx(min(losses.values()), abs=1e-3)
     assert nn.functional.cross_entropy(head(val.rows), val.labels).item() == pytest.approx(
         losses[strength], abs=1e-3
@@ -108,9 +109,9 @@ def test_features_that_give_no_finite_loss_are_an_error_and_no_random_head() -> 
     broken = blobs(30, seed=4)
     broken.rows[0] = torch.inf
     with pytest.raises(UserError, match=r"feature that is not finite.*features\.dtype=float32"):
-        solve_head(nn.Linear(6, 3), broken, blobs(30, seed=5))
+        solve_head(nn.Linear(6, 3), broken, blobs(30, seed=5), nn.CrossEntropyLoss())
     with pytest.raises(UserError, match=r"no L2 strength gives a finite val/loss.*features\.dtype=float32"):
-        solve_head(nn.Linear(6, 3), blobs(30, seed=5), broken)
+        solve_head(nn.Linear(6, 3), blobs(30, seed=5), broken, nn.CrossEntropyLoss())
 
 
 def test_features_too_large_for_float16_are_refused() -> None:
@@ -120,14 +121,39 @@ def test_features_too_large_for_float16_are_refused() -> None:
 
 
 def test_what_cannot_be_solved_is_refused(make_config: MakeConfig) -> None:
-    head = [Phase("head", (HEAD,), 5)]
+    phases, head, loss = [Phase("head", (HEAD,), 5)], nn.Linear(2, 2), nn.CrossEntropyLoss()
     with pytest.raises(UserError, match=r"head\.solver=newton: write lbfgs"):
-        with_solved_head(head, "newton", nn.Linear(2, 2), None)
+        with_solved_head(phases, "newton", head, None, loss)
     with pytest.raises(UserError, match=r"head\.hidden"):
-        with_solved_head(head, "lbfgs", nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), None)
+        with_solved_head(phases, "lbfgs", nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), None, loss)
     with pytest.raises(UserError, match="freeze=true"):
-        with_solved_head([Phase("everything", ("stem", HEAD), 5)], "lbfgs", nn.Linear(2, 2), None)
+        with_solved_head([Phase("everything", ("stem", HEAD), 5)], "lbfgs", head, None, loss)
     with pytest.raises(UserError, match="learning_rate=auto"):
-        with_solved_head(head, "lbfgs", nn.Linear(2, 2), "auto")
-    with pytest.raises(UserError, match=r"head\.solver=lbfgs fits the head to stored features"):
+        with_solved_head(phases, "lbfgs", head, "auto", loss)
+    with pytest.raises(UserError, match=r"head\.solver=lbfgs fits the head to cached features"):
         train(make_config("head.solver=lbfgs", "features.cache=false"))
+
+
+class Focal(nn.CrossEntropyLoss):
+    """A loss that L-BFGS does not minimise."""
+
+
+@pytest.mark.parametrize("loss", [Focal(), nn.MSELoss()])
+def test_another_loss_than_cross_entropy_is_refused(loss: nn.Module) -> None:
+    name = type(loss).__name__
+    with pytest.raises(UserError, match=rf"not {name}; write head\.solver=null or loss=cross_entropy"):
+        with_solved_head([Phase("head", (HEAD,), 5)], "lbfgs", nn.Linear(2, 2), None, loss)
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(30, 3), torch.zeros(30), torch.zeros(30, 1, dtype=torch.int64)]
+)
+def test_labels_that_are_not_one_class_per_image_are_refused(labels: torch.Tensor) -> None:
+    rows = Rows(torch.randn(30, 6), labels)
+    with pytest.raises(UserError, match=r"solver=lbfgs is for task=multiclass; write head\.solver=null"):
+        solve_head(nn.Linear(6, 3), rows, rows, nn.CrossEntropyLoss())
+
+
+def test_a_loss_that_it_does_not_minimise_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match=r"head\.solver=lbfgs minimises cross-entropy, not FocalLoss"):
+        train(make_config("loss=focal", "head.solver=lbfgs"))

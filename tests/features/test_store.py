@@ -1,3 +1,4 @@
+# room: features
 """Rows come back as they were stored; what is damaged counts as missing and is said."""
 
 import hashlib
@@ -36,7 +37,7 @@ def test_rows_come_back_in_the_order_asked_for(store: FeatureStore) -> None:
     assert np.array_equal(store.read(store.locate(keys(*wanted))), rows(*wanted))
 
 
-def test_keys_that_are_not_there_have_no_place(store: FeatureStore) -> None:
+def test_keys_that_are_not_there_have_no_location(store: FeatureStore) -> None:
     assert (store.locate(keys(9, 2, 8))[:, 0] >= 0).tolist() == [False, True, False]
 
 

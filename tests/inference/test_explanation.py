@@ -11,12 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from graft.errors import UserError
-from graft.inference.explanation import Overlays, explain, last_feature_maps, write_explanations
+from graft.inference.explanation import Overlays, explain, last_feature_maps, overlay, shown_bands
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import LoadedClassifier
 from graft.models.classifier import Classifier
 from graft.preprocessing import Preprocessing
-from tests.conftest import PROJECT
+from graft.tasks.task import Task
+from tests.conftest import PROJECT, Command, task_of
 
 pytest.importorskip("pytorch_grad_cam")
 
@@ -24,13 +25,13 @@ pytest.importorskip("pytorch_grad_cam")
 class Brightness(nn.Module):
     """Says light where the image is bright somewhere: the maps are the image itself, smaller."""
 
-    def __init__(self) -> None:
+    def __init__(self, signs: tuple[float, float] = (-1.0, 1.0), channels: int = 3) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(3, 3, kernel_size=4, stride=4, groups=3, bias=False)  # means of 4x4 pixels
-        self.head = nn.Linear(3, 2, bias=False)
+        self.maps = nn.Conv2d(channels, channels, 4, stride=4, groups=channels, bias=False)  # means of 4x4
+        self.head = nn.Linear(channels, 2, bias=False)
         with torch.no_grad():
             self.maps.weight.fill_(1 / 16)
-            self.head.weight.copy_(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+            self.head.weight.copy_(torch.tensor([[sign] * channels for sign in signs]))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of dark and light."""
@@ -38,20 +39,58 @@ class Brightness(nn.Module):
         return logits
 
 
-def test_the_heat_lies_where_the_label_comes_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [
+        (task_of("multiclass", ("dark", "light")), "light"),
+        (task_of("multilabel", ("dark", "light"), thresholds=[0.9, 0.9]), "light"),
+        (task_of("regression", ("light", "dark"), mean=[1.0, 1.0], std=[2.0, 1.0]), "1.375;0.8125"),
+        (task_of("regression", ("dark", "light"), mean=[1.0, 1.0], std=[2.0, 1.0]), "0.625;1.1875"),
+    ],
+)
+def test_the_heat_lies_where_the_label_comes_from(tmp_path: Path, task: Task, label: str) -> None:
     image = Image.new("RGB", (32, 32), "black")
     image.paste("white", (20, 4, 28, 12))
     image.save(tmp_path / "spot.png")
     (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
     preprocessing = Preprocessing((32,), (32, 32), "bilinear", True, (0.0,) * 3, (1.0,) * 3)
-    loaded = LoadedClassifier(Brightness().eval(), ["dark", "light"], preprocessing)  # type: ignore[arg-type]
+    signs = (1.0, -1.0) if task.columns[0] == "light" else (-1.0, 1.0)
+    loaded = LoadedClassifier(Brightness(signs).eval(), task.describe(), preprocessing)  # type: ignore[arg-type]
     bad, found = explain(loaded, iter([tmp_path / "bad.png", tmp_path / "spot.png"]))
     assert bad.error
     assert bad.overlay is None
-    assert found.label == "light"
+    assert found.label == label
     assert found.overlay is not None
     red, _, blue = np.moveaxis(np.asarray(found.overlay).astype(int), 2, 0)
     assert (red - blue)[6:10, 22:26].min() > 0 > (red - blue)[20:, :12].max()
+
+
+def test_bands_are_explained(tmp_path: Path) -> None:
+    bands = np.zeros((32, 32, 5), np.uint8)
+    bands[4:12, 20:28] = 255
+    np.save(tmp_path / "spot.npy", bands)
+    preprocessing = Preprocessing((32,), (32, 32), "bilinear", True, (0.0,) * 5, (1.0,) * 5)
+    task = task_of("multiclass", ("dark", "light"))
+    network = Brightness(channels=5).eval()
+    loaded = LoadedClassifier(network, task.describe(), preprocessing)  # type: ignore[arg-type]
+    (found,) = explain(loaded, iter([tmp_path / "spot.npy"]), bands=[4])
+    assert found.label == "light"
+    assert found.overlay is not None
+    assert (found.overlay.size, found.overlay.mode) == ((32, 32), "RGB")
+
+
+def test_bands_are_chosen() -> None:
+    assert shown_bands(3, None) == shown_bands(5, None) == [0, 1, 2]
+    assert shown_bands(1, None) == shown_bands(2, None) == [0]
+    assert shown_bands(5, [4, 3, 0]) == [4, 3, 0]
+    with pytest.raises(UserError, match=r"bands=\[0,1,5\]: write one or three of the model's bands, 0 to 4"):
+        shown_bands(5, [0, 1, 5])
+
+
+def test_one_band_of_numbers_from_0_to_1_is_shown_grey() -> None:
+    found = overlay(torch.full((1, 4, 4), 0.5), np.zeros((4, 4), np.float32))
+    grey = overlay(torch.full((3, 4, 4), 128, dtype=torch.uint8), np.zeros((4, 4), np.float32))
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(grey).astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -97,11 +136,11 @@ def test_the_script_writes_a_png_for_each_image(
     assert "bad.jpg  cannot be read" in capsys.readouterr().out
 
 
-def test_an_exported_file_is_refused(tmp_path: Path, images: Path) -> None:
-    pytest.importorskip("pytorch_grad_cam")
+def test_an_exported_file_is_refused(script: Command, tmp_path: Path, images: Path) -> None:
     (tmp_path / "best.onnx").write_bytes(b"")
-    with pytest.raises(UserError, match=r"best\.onnx: Grad-CAM needs a checkpoint"):
-        write_explanations(tmp_path / "best.onnx", str(images), tmp_path / "out")
+    result = script("explain.py", "checkpoint=best.onnx", f"input={images}")
+    assert result.returncode == 2
+    assert "best.onnx: Grad-CAM needs a checkpoint" in result.stderr
 
 
 def test_overlays_are_drawn_once_where_they_can_be_and_else_the_reason_is_given(

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from torchmetrics import MetricCollection
 
-from graft.tasks.metrics import MOST_WAITING, Measurements, classification_metrics
+from graft.tasks.measurements import MOST_WAITING, Measurements
+from tests.conftest import task_of
+
+
+def classification_metrics(classes: int) -> MetricCollection:
+    return task_of("multiclass", [str(number) for number in range(classes)]).build_metrics()
 
 
 @pytest.mark.parametrize("classes_that_occur", [(0, 1, 2, 3), (0, 2, 3)])
@@ -34,7 +40,10 @@ def test_no_auroc_is_made_up_where_one_class_occurs() -> None:
 
 def test_batches_that_wait_are_measured_as_if_each_had_been_at_once() -> None:
     torch.manual_seed(0)
-    measured, at_once = Measurements(3, "val/"), classification_metrics(3)
+    measured, at_once = (
+        Measurements(task_of("multiclass", ["a", "b", "c"]), "val/"),
+        classification_metrics(3),
+    )
     weighed = count = 0.0
     for number in range(MOST_WAITING + 2):
         labels = torch.randint(3, (2 + number % 3,))
@@ -44,6 +53,6 @@ def test_batches_that_wait_are_measured_as_if_each_had_been_at_once() -> None:
         weighed, count = weighed + loss.item() * len(labels), count + len(labels)
     assert 0 < len(measured.waiting) < MOST_WAITING
     measured.update()
-    found = measured.scores.compute()
+    found = measured.metrics.compute()
     assert {name: found[f"val/{name}"] for name in at_once} == at_once.compute()
     assert measured.loss.compute().item() == pytest.approx(weighed / count)

@@ -6,13 +6,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graft.models.backbones import build_backbone, build_head
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase, named_stages
-from graft.training.module import TransferModule
-from graft.training.schedulers import constant
+from graft.training.module import Position, TransferModule
+from tests.conftest import make_module
 
 IMAGES = torch.randn(11, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 0, 1, 0, 2, 2, 1, 0])
@@ -38,9 +38,13 @@ def trained(
             super().log(name, value, *arguments, **options)
 
     torch.manual_seed(0)
-    module = Noting(copy.deepcopy(classifier), 3, torch.optim.SGD, constant, 0.1, norm="frozen", **settings)
-    module.begin(Phase("everything", tuple(named_stages(module.classifier)), 1))
-    module.group = [100.0]  # As a fit leaves it that ends within a group.
+    phase = Phase("everything", tuple(named_stages(classifier)), 1)
+    copied = copy.deepcopy(classifier)
+    module = make_module(
+        copied, phase, optimizer=torch.optim.SGD, norm="frozen", module_class=Noting, **settings
+    )
+    module.begin(Position())
+    module.accumulation.weights = [100.0]  # As a fit leaves it that ends within a group.
     batches: Any = list(zip(IMAGES.split(sizes), LABELS.split(sizes), strict=True))
     trainer = L.Trainer(
         accelerator="cpu",
@@ -59,7 +63,11 @@ def trained(
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"class_weights": [0.5, 1.0, 3.0]}, {"label_smoothing": 0.2, "l2_sp": 0.5}],
+    [
+        {},
+        {"loss": nn.CrossEntropyLoss(torch.tensor([0.5, 1.0, 3.0]))},
+        {"loss": nn.CrossEntropyLoss(label_smoothing=0.2), "l2_sp": 0.5},
+    ],
     ids=["plain", "class weights", "smoothing and L2-SP"],
 )
 def test_accumulated_batches_step_as_one_large_batch_also_in_a_shorter_last_group(

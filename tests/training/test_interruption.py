@@ -10,8 +10,8 @@ import lightning as L
 import pytest
 
 from graft.training.interruption import exit_code, exit_when_interrupted
-from graft.training.run import train
 from tests.conftest import MakeConfig
+from tests.conftest import trained as train
 
 
 @pytest.fixture(autouse=True)
@@ -50,18 +50,6 @@ def test_sigterm_within_a_loop_exits_with_143_and_one_line(
     assert exit_.value.code == 143
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert capfd.readouterr().err == f"stopped; go on from the last finished epoch with resume={last}\n"
-
-
-def test_sigterm_in_the_feature_pass_exits_with_143_and_one_line(
-    make_config: MakeConfig, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "graft.features.cache.extract_missing", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-    )
-    with pytest.raises(SystemExit) as exit_:
-        train(make_config("features.cache=true"))
-    assert exit_.value.code == 143
-    assert capfd.readouterr().err == "stopped; no epoch was finished, there is nothing to go on from\n"
 
 
 @pytest.fixture

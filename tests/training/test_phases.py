@@ -11,16 +11,14 @@ from graft.training.phases import threads_that_pay
 
 
 @pytest.mark.parametrize(
-    ("is_head", "device", "batch_size", "expected"),
+    ("has_features", "device", "batch_size", "expected"),
     [(True, "cpu", 32, 1), (True, "cpu", 10**6, 2), (False, "cpu", 32, 2), (True, "cuda", 32, 2)],
 )
 def test_one_thread_serves_a_small_head_on_a_cpu(
-    is_head: bool, device: str, batch_size: int, expected: int
+    has_features: bool, device: str, batch_size: int, expected: int
 ) -> None:
-    module = SimpleNamespace(
-        tail=SimpleNamespace(is_head=is_head), classifier=SimpleNamespace(head=nn.Linear(100, 2))
-    )
-    data = SimpleNamespace(batch_size=batch_size)
+    module = SimpleNamespace(classifier=SimpleNamespace(head=nn.Linear(100, 2)))
+    data = SimpleNamespace(batch_size=batch_size, features={"train": None} if has_features else {})
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

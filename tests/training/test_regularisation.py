@@ -10,6 +10,9 @@ from graft.errors import UserError
 from graft.models.backbones import build_backbone
 from graft.models.freezing import Phase
 from graft.training.regularisation import StartingPoint, batch_mixing, refuse_useless_pull
+from tests.conftest import task_of
+
+THREE = task_of("multiclass", ("a", "b", "c"))
 
 
 def test_the_pull_grows_with_the_squared_distance_of_what_learns() -> None:
@@ -36,13 +39,13 @@ def test_the_pull_points_back_and_is_no_weight_of_its_own() -> None:
 
 
 def test_mixing_is_off_where_both_alphas_are_0() -> None:
-    assert batch_mixing(3, 0.0, 0.0) is None
+    assert batch_mixing(THREE, 0.0, 0.0) is None
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) -> None:
     torch.manual_seed(0)
-    mix = batch_mixing(3, mixup, cutmix)
+    mix = batch_mixing(THREE, mixup, cutmix)
     assert mix is not None
     images, targets = mix(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
     assert images.shape == (4, 3, 8, 8)
@@ -50,15 +53,14 @@ def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) ->
     assert ((targets > 0).sum(dim=1) > 1).any()
 
 
-@pytest.mark.parametrize("settings", [(-1.0, 0.0), (0.0, -1.0)])
-def test_a_negative_alpha_is_refused(settings: tuple[float, float]) -> None:
-    with pytest.raises(UserError, match=r"loss\.(mixup|cutmix)=-1"):
-        batch_mixing(3, *settings)
+def test_targets_that_are_not_classes_are_not_mixed() -> None:
+    with pytest.raises(UserError, match=r"mixup and cutmix mix classes.*task=regression"):
+        batch_mixing(task_of("regression", ("height",)), 0.4, 0.0)
 
 
 def test_a_pull_towards_random_weights_is_refused() -> None:
     backbone = build_backbone("timm", "test_efficientnet", None)
-    with pytest.raises(UserError, match=r"loss\.l2_sp=0\.1 .*model\.weights=null"):
+    with pytest.raises(UserError, match=r"regularisation\.l2_sp=0\.1 .*model\.weights=null"):
         refuse_useless_pull(0.1, backbone, [Phase("everything", ("stem", "head"), 1)])
     refuse_useless_pull(0, backbone, [Phase("head", ("head",), 1)])
 
@@ -68,6 +70,6 @@ def test_a_pull_of_a_backbone_that_stays_frozen_is_refused(tmp_path: Path) -> No
     torch.save(build_backbone("timm", "test_efficientnet", None).network.state_dict(), weights)
     backbone = build_backbone("timm", "test_efficientnet", str(weights))
     head, everything = Phase("head", ("head",), 1), Phase("everything", ("stem", "head"), 1)
-    with pytest.raises(UserError, match=r"loss\.l2_sp=0\.1 .*freeze=false"):
+    with pytest.raises(UserError, match=r"regularisation\.l2_sp=0\.1 .*freeze=false"):
         refuse_useless_pull(0.1, backbone, [head, head])
     refuse_useless_pull(0.1, backbone, [head, everything])

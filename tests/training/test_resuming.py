@@ -5,26 +5,33 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import timm
 import torch
+from lightning.pytorch.callbacks import Timer
+from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from graft.errors import UserError
 from graft.models.freezing import Phase
 from graft.training import schedulers
-from graft.training.optimizers import with_learning_rate
+from graft.training.module import Position
 from graft.training.resumable_settings import settings_that_matter
 from graft.training.resuming import Resumption, described, find_resumption
-from graft.training.run import train
 from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
+from tests.conftest import trained as train
 
 KEEP = (
     "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
     "+callbacks.keep.folder=${paths.run}/checkpoints",
 )
+
+
+MIXED = "regularisation.l2_sp=0.1 regularisation.mixup=0.4 regularisation.cutmix=1.0"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +40,7 @@ KEEP = (
         ("freeze=2", 0),
         ("freeze=2", 2),
         ("finetuning=lp_ft finetuning.schedule.probe_epochs=2 scheduler=one_cycle", 2),
-        ("freeze=2 callbacks=ema loss.l2_sp=0.1 loss.mixup=0.4 loss.cutmix=1.0 data.balanced=true", 0),
+        (f"freeze=2 callbacks=ema data.balanced=true {MIXED}", 0),
         ("freeze=2 scheduler=plateau scheduler.patience=0 optimizer.lr=0.5", 0),
         ("finetuning=select finetuning.train=[*bn1.*,head] finetuning.norm=train", 0),
     ],
@@ -78,7 +85,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_best_and_says_so(
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     metrics = train(make_config("resume=last", run="second"))
-    assert "Going on from" in caplog.text
+    assert "Continuing from" in caplog.text
     assert metrics["epoch"] == 2
 
 
@@ -120,7 +127,7 @@ def test_resuming_with_any_other_setting_is_refused_unless_it_may_differ(
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
     with pytest.raises(UserError, match=difference):
-        find_resumption(make_config(f"resume={last}", setting, run="other"), 1, "32-true")
+        find_resumption(*resuming(make_config(f"resume={last}", setting, run="other")))
 
 
 def test_resuming_lists_all_differences_once_with_both_values(
@@ -129,7 +136,7 @@ def test_resuming_lists_all_differences_once_with_both_values(
     last = checkpoint_of(make_config, tmp_path)
     changed = ["optimizer.lr=0.1", "freeze=false", "seed=7", "monitor=val/loss", "head.hidden=8"]
     with pytest.raises(UserError) as error:
-        find_resumption(make_config(f"resume={last}", *changed, run="other"), 1, "32-true")
+        find_resumption(*resuming(make_config(f"resume={last}", *changed, run="other")))
     before = ["optimizer.lr=0.003", "freeze=true", "seed=42", "monitor=val/accuracy", "head.hidden=null"]
     for was, now in zip(before, changed, strict=True):
         assert str(error.value).count(f"{was}, this run has {now}") == 1
@@ -140,11 +147,12 @@ def test_what_does_not_change_the_result_may_differ_in_a_resumed_run(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
-    changed = ["logger.csv=null", "report=true", "data.num_workers=1", "trainer.log_every_n_steps=3"]
+    changed = ["logger.csv=null", "data.num_workers=1", "trainer.log_every_n_steps=3"]
+    changed += ["report=true"]  # room: reporting
     changed += [f"cache.dir={tmp_path}/elsewhere", "cache.limit_gb=7", "callbacks.progress=null"]
     changed += ["compile=auto", "calibrate=true", "learning_rate=0.003", "trainer.accelerator=cpu"]
     config = make_config(f"resume={last}", *changed, run="other")
-    assert find_resumption(with_learning_rate(config), 1, "32-true")
+    assert find_resumption(*resuming(config))
 
 
 def test_more_processes_are_refused_unless_the_step_has_as_many_images(
@@ -152,8 +160,8 @@ def test_more_processes_are_refused_unless_the_step_has_as_many_images(
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
     with pytest.raises(UserError, match=r"processes x .*=4, this run has .*=8"):
-        find_resumption(make_config(f"resume={last}"), 2, "32-true")
-    assert find_resumption(make_config(f"resume={last}", "data.batch_size=2"), 2, "32-true")
+        find_resumption(*resuming(make_config(f"resume={last}"), processes=2))
+    assert find_resumption(*resuming(make_config(f"resume={last}", "data.batch_size=2"), processes=2))
 
 
 def test_an_automatic_precision_is_compared_by_what_it_is_on_this_machine(
@@ -161,14 +169,22 @@ def test_an_automatic_precision_is_compared_by_what_it_is_on_this_machine(
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
     with pytest.raises(UserError, match=r"precision=32-true, this run has trainer\.precision=bf16-mixed"):
-        find_resumption(make_config(f"resume={last}"), 1, "bf16-mixed")
-    assert find_resumption(make_config(f"resume={last}", "trainer.precision=32"), 1, "32-true")
+        find_resumption(*resuming(make_config(f"resume={last}"), precision="bf16-mixed"))
+    assert find_resumption(*resuming(make_config(f"resume={last}", "trainer.precision=32")))
+
+
+def resuming(config: DictConfig, processes: int = 1, precision: str = "32-true") -> tuple[Any, Any]:
+    """The settings as `fit` has them, and a Trainer as far as resuming looks at it."""
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    if isinstance(settings["learning_rate"], float):
+        settings["optimizer"]["lr"] = settings["learning_rate"]
+    return settings, SimpleNamespace(world_size=processes, precision=precision)
 
 
 def resumption_in(phases: list[Phase], phase: int, next_epoch: int, began_at: int = 0) -> Resumption:
     """Return a resumption of a run with these phases."""
     return Resumption(
-        Path("last.ckpt"), phase, began_at, 0, False, next_epoch, described(phases), "digest", 0.1
+        Path("last.ckpt"), Position(phase, began_at), False, next_epoch, described(phases), "digest", 0.1
     )
 
 
@@ -181,8 +197,8 @@ def test_a_schedule_that_differs_from_the_checkpoints_is_refused_by_name() -> No
         saved.refuse_other_phases([head])
     with pytest.raises(UserError, match=r"phase 1 \(head\) whose epochs is 1; in this run it is 2"):
         saved.refuse_other_phases([replace(head, epochs=2), everything])
-    with pytest.raises(UserError, match=r"phase 2 \(everything\) whose learns is"):
-        saved.refuse_other_phases([head, replace(everything, learns=("head",))])
+    with pytest.raises(UserError, match=r"phase 2 \(everything\) whose trainable is"):
+        saved.refuse_other_phases([head, replace(everything, trainable=("head",))])
 
 
 def test_a_schedule_that_ends_before_the_checkpoints_epoch_is_refused() -> None:
@@ -253,15 +269,16 @@ def test_more_epochs_than_before_are_allowed_with_a_warning(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     last = checkpoint_of(make_config, tmp_path)
-    assert find_resumption(make_config(f"resume={last}", "trainer.max_epochs=9"), 1, "32-true")
+    assert find_resumption(*resuming(make_config(f"resume={last}", "trainer.max_epochs=9")))
     assert "trainer.max_epochs was 2 and is 9" in caplog.text
 
 
 def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> Path:
     """Write a checkpoint that knows its settings, without a run."""
     description = {
-        "settings": settings_that_matter(make_config(), 1, "32-true"),
+        "settings": settings_that_matter(*resuming(make_config())),
         "finds_rate": False,
+        "learning_rate": 0.003,
         "max_epochs": 2,
         "phases": described([Phase("head", ("head",), 2)]),
         "position": {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False},
@@ -313,3 +330,15 @@ def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
         )
     )
     assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
+def test_a_run_that_its_time_has_ended_continues_within_its_phase(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Timer, "time_remaining", lambda *_: -1.0)  # After the first epoch.
+    settings = ("freeze=2", "trainer.max_epochs=4")
+    train(make_config(*settings, "+trainer.max_time=00:00:00:09", run="first"))
+    monkeypatch.undo()
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    position = torch.load(last, weights_only=True)["graft"]["position"]
+    assert position["phase_is_over"] is False

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from graft.data.images import open_rgb
-from graft.data.transforms import evaluation_transform
+from graft.data.transforms import Augmentation, evaluation_transform
 from graft.errors import UserError
 from graft.models.checkpoints import load_classifier
-from graft.training.run import class_weights, train
-from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
+from graft.training.run import train as record
+from tests.conftest import STATE, MakeConfig, assert_equal, make_data_module, run_checkpoint
+from tests.conftest import trained as train
 
 
 def test_two_runs_with_one_seed_are_bit_identical_and_another_seed_is_not(
@@ -42,7 +41,7 @@ def test_a_checkpoint_is_enough_by_itself(make_config: MakeConfig, tmp_path: Pat
     batch = torch.stack([transform(open_rgb(tmp_path / "elsewhere" / path)) for path, _, _ in tested])
     with torch.inference_mode():
         logits = loaded.classifier(batch)
-    labels = torch.tensor([loaded.class_names.index(name) for _, name, _ in tested])
+    labels = torch.tensor([loaded.task["columns"].index(name) for _, name, _ in tested])
     assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(metrics["test/accuracy"])
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     assert loss == pytest.approx(metrics["test/loss"], rel=1e-5)
@@ -125,16 +124,16 @@ def test_compiling_without_a_compiler_is_refused(
         train(make_config("compile=true"))
 
 
-def test_tensorboard_says_what_learns_in_each_phase(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("freeze=1", "trainer.max_epochs=2", board=True))
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
-    events.Reload()
-    told = [event.tensor_proto.string_val[0].decode() for event in events.Tensors("phase/text_summary")]
-    assert [line.split(" learns, ")[0] for line in told] == [
+def test_the_log_says_what_is_trainable_in_each_phase(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        train(make_config("freeze=1", "trainer.max_epochs=2"))
+    told = [message for message in caplog.messages if message.startswith("phase") and "/2: " in message]
+    assert [line.split(" trainable, ")[0] for line in told] == [
         "phase 1/2: head (head)",
         "phase 2/2: everything (stem, ..., head)",
     ]
-    assert {"phase", "val/loss"} <= set(events.Tags()["scalars"])
 
 
 def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -143,32 +142,24 @@ def test_metrics_json_is_what_train_returns(make_config: MakeConfig, tmp_path: P
     assert metrics["parameters/trainable"] < metrics["parameters/total"]
 
 
-def test_class_weights_make_every_class_count_the_same() -> None:
-    assert class_weights(None, [1, 3]) is None
-    weights = class_weights("balanced", [1, 3])
-    assert weights is not None
-    assert weights[0] * 1 == pytest.approx(weights[1] * 3)
-    with pytest.raises(UserError, match=r"loss\.class_weights=equal"):
-        class_weights("equal", [1, 3])
-
-
 def test_an_average_of_the_weights_is_what_is_validated_tested_and_saved(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     settings = ("freeze=false", "optimizer.lr=0.05", "callbacks=ema", "callbacks.ema.decay=0.9")
     metrics = train(make_config(*settings))
     saved = run_checkpoint(tmp_path / "run", "best")
     averaged, raw = saved["state_dict"], saved["raw_state_dict"]
     assert any(not torch.equal(averaged[name], raw[name]) for name in averaged)
-    config = make_config(*settings, run="again")
-    data = instantiate(config.data)
     loaded = load_classifier(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    data.use_preprocessing(loaded.preprocessing)
+    splits = str(tmp_path / "run" / "splits.csv")
+    data = make_data_module(
+        images, loaded.preprocessing, Augmentation(), splits=splits, cache_dir=str(tmp_path)
+    )
     losses = [
         torch.nn.functional.cross_entropy(loaded.classifier(images), labels, reduction="sum").item()
         for images, labels in data.test_dataloader()
     ]
-    assert sum(losses) / len(data.samples["test"]) == pytest.approx(metrics["test/loss"], rel=1e-5)
+    assert sum(losses) / len(data.images.samples["test"]) == pytest.approx(metrics["test/loss"], rel=1e-5)
 
 
 def test_frozen_weights_stay_bit_identical_under_an_average(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -181,3 +172,20 @@ def test_frozen_weights_stay_bit_identical_under_an_average(make_config: MakeCon
         if "backbone" in name:
             assert torch.equal(first[name], last[name]), name
             assert torch.equal(raw[name], last[name]), name
+
+
+def test_the_record_has_every_epoch_also_those_after_the_best_and_before_a_resume(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    keep = (
+        "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
+        "+callbacks.keep.folder=${paths.run}/checkpoints",
+    )
+    # The highest loss is that of an early epoch.
+    settings = ("trainer.max_epochs=4", "monitor=val/loss", "monitor_mode=max", *keep)
+    run = record(make_config(*settings))
+    assert run.metrics["best_epoch"] < 4, "the best epoch is the last: the test shows nothing"
+    assert [list(run.history[name]) for name in ("train/loss", "val/loss")] == [[1, 2, 3, 4]] * 2
+    resume = f"resume={tmp_path}/run/checkpoints/epoch2.ckpt"
+    again = record(make_config(*settings, resume, run="again"))
+    assert again.history == run.history

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from graft.errors import UserError
 from graft.training import schedulers
 
 
@@ -46,12 +45,6 @@ def test_a_schedule_goes_on_exactly_after_a_restart() -> None:
     second = schedulers.cosine(first.optimizer, 20, 5, warmup=0.1)
     second.load_state_dict(first.state_dict())
     assert begun + rates(second, 13) == whole
-
-
-@pytest.mark.parametrize("warmup", [-0.1, 1.0])
-def test_a_warmup_that_is_no_share_is_refused(warmup: float) -> None:
-    with pytest.raises(UserError, match=r"scheduler\.warmup"):
-        schedulers.cosine(optimizer(), 10, 5, warmup=warmup)
 
 
 def test_one_cycle_begins_and_ends_where_torchs_own_does() -> None:

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
+from benchmarks.images import SEED, read_folder
 from benchmarks.ways.network import BATCH_SIZE
-from graft.data.module import ImageFolderDataModule
+from graft.data.module import ImageDataModule
 from graft.data.transforms import Augmentation, training_transform
 from graft.models.backbones import build_backbone
 
@@ -27,18 +28,18 @@ def main(way: str, root: Path, folder: str) -> None:
             images, batch_size=BATCH_SIZE, shuffle=True, num_workers=1, persistent_workers=True
         )
     else:
-        data = ImageFolderDataModule(
-            str(root),
-            val_fraction=0.01,
-            test_fraction=0.01,
+        loader = ImageDataModule(
+            read_folder(root, val_fraction=0.01, test_fraction=0.01, cache_dir=folder),
+            preprocessing,
+            AUGMENTATION,
             batch_size=BATCH_SIZE,
             num_workers=1,
-            augmentation=AUGMENTATION,
+            seed=SEED,
+            balanced=False,
             cache=way,
             cache_dir=folder,
-        )
-        data.use_preprocessing(preprocessing)
-        loader = data.train_dataloader()
+            cache_limit_gb=20,
+        ).train_dataloader()
     torch.set_num_threads(1)
     for _ in range(2):
         began, count = time.perf_counter(), 0

@@ -1,3 +1,4 @@
+# room: inference/export
 """Times a checkpoint, the checkpoint compiled, and its exported files, in turn, in one process."""
 
 import json
@@ -39,12 +40,12 @@ def main(checkpoint: Path, exported: Path, root: Path) -> None:
         "OpenVINO": load_model(exported / "best.xml"),
         "ONNX Runtime, int8": load_model(exported / "best-int8.onnx"),
     }
-    samples = labelled_images(root, "val", None)
+    source = {"_target_": "graft.data.sources.folder.Folder", "root": root}
+    _, samples = labelled_images(source, eager.task, "val")
     accuracies = {
         name: evaluate(model, root, samples, IMAGES).metrics["accuracy"] for name, model in models.items()
     }
-    batch = torch.zeros(IMAGES, 3, *eager.preprocessing.crop, dtype=torch.uint8)
-    found = dict(zip(models, speeds([model.network for model in models.values()], batch), strict=True))
+    found = dict(zip(models, speeds(list(models.values())), strict=True))
     sys.stdout.write(json.dumps({"speeds": found, "accuracies": accuracies}) + "\n")
 
 

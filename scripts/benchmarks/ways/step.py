@@ -19,7 +19,9 @@ from graft.memory import keep_freed_memory
 from graft.models.backbones import build_backbone, build_head
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase, named_stages
-from graft.training.module import TransferModule
+from graft.tasks.multiclass import Multiclass
+from graft.training.module import Position, TransferModule
+from graft.training.optimizers import LearningRates
 from graft.training.schedulers import cosine
 
 NAME, BATCH, WARM_UP, STEPS = "resnet18", 32, 3, 12
@@ -74,17 +76,19 @@ def fitted(module: L.LightningModule) -> float:
 
 
 def graft() -> TransferModule:
-    """Return Graft's module in the phase in which everything learns."""
+    """Return Graft's module in the phase in which everything is trainable."""
     backbone = build_backbone("torchvision", NAME, weights=None)
     classifier = Classifier(backbone, build_head(backbone, 2))
     module = TransferModule(
         classifier,
-        num_classes=2,
+        Multiclass({}, columns=("a", "b")),
+        torch.nn.CrossEntropyLoss(),
         optimizer=partial(torch.optim.AdamW, lr=LEARNING_RATE),
         scheduler=partial(cosine, warmup=0.0),
-        learning_rate=LEARNING_RATE,
+        learning_rates=LearningRates(LEARNING_RATE),
+        phases=[Phase("everything", tuple(named_stages(classifier)), 1)],
     )
-    module.begin(Phase("everything", tuple(named_stages(classifier)), 1))
+    module.begin(Position())
     return module
 
 

@@ -1,146 +1,171 @@
-"""The command `train.py`: arguments, settings composed by Hydra, one job or the jobs of a sweep."""
+"""The command `train.py`: what its arguments stand for, and which folder its run gets."""
 
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from graft.cli.process import exit_code, one_line, restore_environment, show
+import yaml
+
+from graft.cli.arguments import TEXTS, quoted_texts, refuse_other_forms, split_flags, unquoted, value_of
+from graft.cli.config_files import group_choices, help_page, known_keys
+from graft.cli.process import exit_code
 from graft.errors import UserError
-from graft.memory import no_collection_while_importing
 
-SHOWS_ONLY = ("-c", "--cfg", "--info", "-sc", "--shell-completion")
+SHOWS_ONLY = {"-c", "--cfg", "--info", "-sc", "--shell-completion"}
+ELPV_MARKER = ".dataset.json"  # See graft.data.elpv, which is not imported here: it is not needed for this.
+WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 def main(arguments: Sequence[str], project: Path) -> int:
-    """Run `train.py` of the folder `project` with these arguments and return the exit code.
-
-    0 where all went well; 1 where jobs of a sweep failed, which are listed; 2 for a mistake, told in one
-    line; 130 when interrupted, 143 when terminated.
-    """
+    """Run `train.py` of the folder `project` and return the exit code, see `graft.cli.process.exit_code`."""
     return exit_code(lambda: run(list(arguments), project))
 
 
 def run(arguments: list[str], project: Path) -> int:
-    """Print the help page, or compose the settings and train."""
     os.environ["GRAFT_ROOT"] = str(project)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them.
-    config_dir = project / "configs"
     if {"-h", "--help"} & set(arguments):
-        from graft.cli.help_page import help_page
-
-        topics = [argument for argument in arguments if not argument.startswith("-") and "=" not in argument]
-        sys.stdout.write(help_page(config_dir, topics[0] if topics else None))
+        topics = (argument for argument in arguments if not argument.startswith("-") and "=" not in argument)
+        sys.stdout.write(help_page(project / "configs", next(topics, None)))
         return 0
-    from graft.cli.shortcuts import prepare
-
-    is_first = "LOCAL_RANK" not in os.environ
-    arguments, notes = prepare(arguments, project, owns_folder=is_first)
-    if is_first and not shows_only(arguments):
-        sys.stdout.writelines(f"note       {note}\n" for note in notes)
+    flags, words = split_flags(arguments)
+    shows_only = bool(SHOWS_ONLY & {flag.partition("=")[0] for flag in flags})
+    if not {"-sc", "--shell-completion"} & set(flags):
+        settings, notes = prepare(flags, words, project)
+        arguments = [*flags, *settings]
+        if "LOCAL_RANK" not in os.environ and not shows_only:
+            sys.stdout.writelines(f"note       {note}\n" for note in notes if note)
     sys.argv[1:] = arguments
-    return run_hydra(arguments, config_dir)
+    from graft.cli.jobs import run_jobs  # Here, as Hydra takes a while to import.
+
+    return run_jobs(arguments, project / "configs", shows_only)
 
 
-def run_hydra(arguments: list[str], config_dir: Path) -> int:
-    """Compose the settings and train, once or (`-m`) once for every combination of a sweep.
+def prepare(flags: list[str], words: list[str], project: Path) -> tuple[list[str], list[str]]:
+    """Return the words as settings that Hydra takes, and notes on what was added; raise UserError else."""
+    config_dir = project / "configs"
+    for flag, following in zip(flags, [*flags[1:], ""], strict=False):  # Hydra would print its usage.
+        name, _, value = flag.partition("=")
+        if name in ("-c", "--cfg") and (value or following) not in ("job", "hydra", "all"):
+            raise UserError(f"{name} {value or following}: write {name} job, hydra or all.")
+    sweeps = bool({"-m", "--multirun"} & set(flags))
+    settings = refuse_other_forms(words, known_keys(config_dir), bare_word)
+    settings, from_run = with_settings_of_run(settings, project)
+    settings, from_data = with_folder(settings, config_dir)
+    settings = quoted_texts(with_network(settings, group_choices(config_dir)["model"]), sweeps)
+    # The other processes of distributed training find the folder of the first.
+    if "LOCAL_RANK" not in os.environ and value_of(settings, "resume") in (None, "null"):
+        refuse_finished_run(settings, sweeps)
+    return settings, [from_run, from_data]
 
-    Every job of a sweep runs, whatever becomes of the others; those that failed are listed at the end.
-    """
-    import hydra
-    from hydra.errors import HydraException, InstantiationException
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    from graft.cli.hydra_errors import explain
-    from graft.cli.run_folder import folder_maker
+def bare_word(word: str) -> str:
+    """Return what a word without `=` may mean: a folder of images, or a setting without its value."""
+    is_path = "/" in word or Path(word).exists()
+    return f"data=folder data.root={word}" if is_path else f"{word}=VALUE"
 
-    sweeps = bool({"-m", "--multirun"} & set(arguments))
-    new_folder = str if shows_only(arguments) else folder_maker()
-    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True)
-    mistakes: list[UserError] = []
-    failed: list[str] = []
 
-    @hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")
-    def job(config: DictConfig) -> None:
-        # What the job raises is kept here, before Hydra can report it in its own, longer way.
-        overrides = enter_job(sweeps)
-        environment = dict(os.environ)
-        try:
-            train(config)
-        except UserError as error:
-            mistakes.append(error)
-        except (OmegaConfBaseException, InstantiationException) as error:
-            mistakes.append(explain(error, config_dir))
-        except Exception as error:
-            if not sweeps:
-                raise
-            show(error)
-            failed.append(f"{' '.join(overrides)}: {type(error).__name__}: {one_line(error)}")
-        if sweeps and mistakes:
-            mistake = mistakes.pop()
-            show(mistake)
-            failed.append(f"{' '.join(overrides)}: {one_line(mistake)}")
-        if sweeps:
-            restore_environment(environment)
+def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str], str]:
+    """Return the settings of the run that `resume` names under those that are given, and a note."""
+    resume = value_of(settings, "resume")
+    if resume is None or resume == "null":
+        return settings, ""
+    path = Path(resume).expanduser()
+    run: Path | None = path.parent.parent
+    if resume == "last" and not path.exists():
+        run = newest_run(settings, project)
+    elif path.is_dir():
+        run = path.parent if path.name == "checkpoints" else path
+        settings = [*without(settings, "resume"), f"resume={checkpoint_of(run, 'last', 'best')}"]
+    given = {setting.partition("=")[0].lstrip("+~") for setting in settings}
+    own = settings_of_run(run) if run else []
+    own = [setting for setting in own if setting.partition("=")[0].lstrip("+~") not in given]
+    return [*own, *settings], f"settings of {run}" if own else ""
 
+
+def checkpoint_of(run: Path, *names: str) -> Path:
+    """Return a run's checkpoint, the first of these names that exists; raise UserError where none does."""
+    folder = run if run.name == "checkpoints" else run / "checkpoints"
+    for name in names:
+        if (folder / f"{name}.ckpt").is_file():
+            return folder / f"{name}.ckpt"
+    raise UserError(f"{run} is not the folder of a run: it has no checkpoints/{names[0]}.ckpt.")
+
+
+def newest_run(settings: Sequence[str], project: Path) -> Path | None:
+    """Return the run that `resume=last` means: the one in the folder that is named, else the newest."""
+    named = value_of(settings, "hydra.run.dir")
+    if named and (Path(named).expanduser() / "checkpoints" / "last.ckpt").is_file():
+        return Path(named).expanduser()
+    logs = Path(value_of(settings, "paths.logs") or project / "logs").expanduser()
+    checkpoints = (logs / "train" / "runs").glob("*/checkpoints/last.ckpt")
+    newest = max(checkpoints, key=lambda file: file.stat().st_mtime, default=None)
+    return newest.parent.parent if newest else None
+
+
+def settings_of_run(run: Path) -> list[str]:
+    """Return the settings that a run was given, paths as seen from here; none where it kept no record."""
     try:
-        job()
-    except ValueError as error:
-        if "can only be used" in str(error) or "Only one of" in str(error):  # flags that exclude each other
-            raise UserError(one_line(error)) from error
-        if "Config group override" in str(error):
-            raise UserError(group_without_name(arguments, config_dir)) from error
-        raise
-    except (HydraException, OmegaConfBaseException, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise explain(error, config_dir) from error
-    if mistakes:
-        raise mistakes[0]
-    if failed:
-        sys.stderr.write(f"{len(failed)} jobs of the sweep failed:\n")
-        sys.stderr.writelines(f"  {line}\n" for line in failed)
-    return 1 if failed else 0
+        record = yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+        hydra = yaml.safe_load((run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    folder = Path(hydra["hydra"]["runtime"]["cwd"])
+    return [seen_from_here(setting, folder) for setting in record or [] if not setting.startswith("resume=")]
 
 
-def group_without_name(arguments: list[str], config_dir: Path) -> str:
-    """Return what to write instead of a group that is set to a value which names no file: `logger=null`."""
-    from graft.cli.config_groups import group_choices
-
-    choices = group_choices(config_dir)
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key in choices and value not in choices[key]:
-            return f"{key}={value} is no choice. Choices of {key}: {', '.join(choices[key])}."
-    return "a group of settings takes the name of one of its files."
+def seen_from_here(setting: str, folder: Path) -> str:
+    key, _, value = setting.partition("=")
+    path = folder / unquoted(value)
+    is_path = key.lstrip("+") in TEXTS and key != "model.name" and value not in ("null", "")
+    return f"{key}={path}" if is_path and folder != Path.cwd() and path.exists() else setting
 
 
-def shows_only(arguments: list[str]) -> bool:
-    """Return whether the command prints settings or completions and runs nothing."""
-    return any(argument.split("=", 1)[0] in SHOWS_ONLY for argument in arguments)
+def with_folder(settings: list[str], config_dir: Path) -> tuple[list[str], str]:
+    """Return the settings with `data=folder` where a folder of images is given, and a note."""
+    data, root = value_of(settings, "data"), value_of(settings, "data.root")
+    if data is not None:
+        is_path = bool(set(data) & set("/~.")) or (data != "" and Path(data).exists())
+        if root is not None or data in group_choices(config_dir)["data"] or not is_path:
+            return settings, ""
+        added = ["data=folder", f"data.root={data}"]
+        return [*without(settings, "data"), *added], " ".join(added)
+    if root is None or "${" in root or (Path(root).expanduser() / ELPV_MARKER).is_file():
+        return settings, ""
+    recipe = config_dir / "experiment" / f"{value_of(settings, 'experiment')}.yaml"
+    if recipe.is_file() and "override /data:" in recipe.read_text(encoding="utf-8"):
+        return settings, ""
+    return ["data=folder", *settings], "data=folder, as data.root is given (data=elpv: the solar cells)"
 
 
-def enter_job(sweeps: bool) -> list[str]:
-    """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig, read_write
+def with_network(settings: list[str], choices: list[str]) -> list[str]:
+    """Return the settings with `model=any model.name=NAME` for a name that no file of configs/model has."""
+    model = value_of(settings, "model") or "null"
+    names = model.split(",")
+    others = [name for name in names if name not in choices]
+    is_named = value_of(settings, "model.name") is not None
+    if is_named or not others or model == "null" or "any" not in choices:
+        return settings
+    if model.endswith(WEIGHTS):
+        raise UserError(f"model={model}: model names a network; write model.weights={model} for a file.")
+    if len(others) < len(names):
+        raise UserError(f"unknown choice model={others[0]}: write model=any model.name={model}.")
+    return ["model=any", f"model.name={model}", *without(settings, "model")]
 
-    hydra: DictConfig = HydraConfig.get()  # type: ignore[assignment]  # Hydra declares what it is made from.
-    overrides = [str(override) for override in hydra.overrides.task]
-    if sweeps:
-        with read_write(hydra), read_write(hydra.run):
-            hydra.run.dir = hydra.runtime.output_dir
-        sys.argv[1:] = overrides
-    return overrides
+
+def without(settings: list[str], key: str) -> list[str]:
+    return [setting for setting in settings if not setting.startswith(f"{key}=")]
 
 
-def train(config: Any) -> None:
-    """Check the settings, and only then import what trains."""
-    from graft.cli.settings import check_settings
+def refuse_finished_run(settings: Sequence[str], sweeps: bool) -> None:
+    """Raise a UserError where a folder that is named for the run holds the files of another."""
+    for key in ("paths.run", "hydra.sweep.dir" if sweeps else "hydra.run.dir"):
+        folder = Path(value_of(settings, key) or "${")
+        jobs = folder.glob("*/") if key == "hydra.sweep.dir" else ()
+        if "${" not in str(folder) and any(map(holds_run, (folder, *jobs))):
+            raise UserError(f"{key}={folder} already holds a run: write resume=last, or another folder.")
 
-    check_settings(config)
-    with no_collection_while_importing():
-        from graft.training.run import train
-    train(config)
+
+def holds_run(folder: Path) -> bool:
+    return (folder / "metrics.json").exists() or any((folder / "checkpoints").glob("*.ckpt"))

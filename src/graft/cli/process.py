@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 
 from graft.errors import UserError
@@ -17,7 +18,9 @@ def exit_code(work: Callable[[], int]) -> int:
     traceback as well); 3: some images could not be read; 130: interrupted; 143: terminated.
     """
     with process_left_as_it_was():
-        write_any_character()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # An encoding such as ASCII shows é as \\xe9.
+                stream.reconfigure(errors="backslashreplace")
         logging.raiseExceptions = False  # A reader that has left (`| head`) does not stop the run.
         try:
             code = work()
@@ -28,8 +31,9 @@ def exit_code(work: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             sys.stderr.write("stopped\n")
             code = 130
-        except SystemExit as end:
-            code = code_of(end)
+        except SystemExit as end:  # as Python itself does it
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            sys.stderr.write(f"{end.code}\n" if isinstance(end.code, str) else "")
         flush_or_forget()
     return code
 
@@ -37,30 +41,12 @@ def exit_code(work: Callable[[], int]) -> int:
 def show(error: Exception) -> None:
     """Print the error's one line; with GRAFT_DEBUG=1 the traceback before it."""
     if os.environ.get("GRAFT_DEBUG") == "1":
-        import traceback
-
         traceback.print_exception(error)
     sys.stderr.write(f"error: {one_line(error)}\n")
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says in one line."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def code_of(end: SystemExit) -> int:
-    """Return the exit code that Python would make of a SystemExit, and print its message."""
-    if end.code is None or isinstance(end.code, int):
-        return end.code or 0
-    sys.stderr.write(f"{end.code}\n")
-    return 1
-
-
-def write_any_character() -> None:
-    """Let output in an encoding such as ASCII show what it lacks as `\\xe9` instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def flush_or_forget() -> None:
@@ -76,7 +62,6 @@ def flush_or_forget() -> None:
 
 @contextlib.contextmanager
 def process_left_as_it_was() -> Iterator[None]:
-    """Restore arguments, environment, logging and torch's threads, which a command changes."""
     arguments, environment, raises = list(sys.argv), dict(os.environ), logging.raiseExceptions
     loggers = {logger: (logger.level, list(logger.handlers), logger.propagate) for logger in all_loggers()}
     torch = sys.modules.get("torch")
@@ -98,15 +83,11 @@ def process_left_as_it_was() -> Iterator[None]:
 
 
 def restore_environment(environment: dict[str, str]) -> None:
-    """Make the environment what it was, touching only what has changed."""
     for name in set(os.environ) - set(environment):
         del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+    os.environ.update(environment)
 
 
 def all_loggers() -> list[logging.Logger]:
-    """Return the root and every logger that exists."""
     named = logging.getLogger().manager.loggerDict.values()
     return [logging.getLogger(), *(logger for logger in named if isinstance(logger, logging.Logger))]

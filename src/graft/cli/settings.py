@@ -1,45 +1,43 @@
 """The settings of a run: the sum of what the rooms declare, and their check before anything slow."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_origin
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, create_model
 
-from graft.cli.checking import validated
-from graft.cli.signatures import check_targets
-from graft.data.settings import AUGMENTATIONS, DATA, CacheSettings, FolderSettings, check_files
+from graft.cli.checking import alternatives, validated
+from graft.data.settings import AUGMENTATIONS, DATA, CacheSettings, DataSettings, check_files
 from graft.errors import UserError, suggestion
-from graft.features.settings import FeatureSettings
-from graft.models.settings import (
-    SCHEDULES,
-    SELECT,
-    STANDARD,
-    FinetuningSettings,
-    HeadSettings,
-    LinearProbeSettings,
-    ModelSettings,
-    SelectiveFinetuningSettings,
-)
+from graft.features.settings import FeatureSettings  # room: features
+from graft.models import settings as models
+from graft.reporting import settings as reporting  # room: reporting
 from graft.settings import OwnPartialSettings, OwnTargetSettings, PathText, Settings, TargetSettings, Text
-from graft.training.settings import (
-    CALLBACKS,
-    LOGGERS,
-    METRICS,
-    OPTIMIZERS,
-    SCHEDULERS,
-    Compile,
-    Freeze,
-    LearningRate,
-    LossSettings,
-    MonitorMode,
-    OptimizerSettings,
-)
+from graft.tasks.settings import LOSSES, TASKS, OwnLossSettings, TaskSettings
+from graft.training import settings as training
+from graft.training.settings import LOGGERS, OPTIMIZERS, SCHEDULERS
 from graft.training.trainer_options import check_trainer_options
 from graft.training.trainer_settings import TrainerSettings
 
-CHECKPOINT = "checkpoint"  # The one callback that a run cannot do without.
+Table = Mapping[str, type[TargetSettings]]  # what each class takes, by the path of the class
+# The entries that name a class by `_target_`: what each class takes, and what any other class does.
+TARGETS: dict[str, tuple[Table, type[TargetSettings]]] = {
+    "augmentation": (AUGMENTATIONS, OwnTargetSettings),
+    "data": (DATA, OwnTargetSettings),
+    "loss": (LOSSES, OwnLossSettings),
+    "optimizer": (OPTIMIZERS, training.OptimizerSettings),
+    "scheduler": (SCHEDULERS, OwnPartialSettings),
+    "task": (TASKS, TaskSettings),
+}
+UNDECLARED = (OwnTargetSettings, OwnPartialSettings, training.OptimizerSettings, OwnLossSettings)
+CALLBACKS: Table = {
+    **training.CALLBACKS,
+    **reporting.CALLBACKS,  # room: reporting
+}
+SCALARS = (bool, int, float, str, type(None))
 
 
 class PathSettings(Settings):
@@ -52,143 +50,157 @@ class PathSettings(Settings):
 
 
 class RunSettings(Settings):
-    """The settings of a run; `declared_settings` narrows the entries that have a `_target_`."""
+    """The settings of a run, without what `declared_settings` adds for the classes that are named."""
 
-    freeze: Freeze
-    learning_rate: LearningRate
+    freeze: training.Freeze
+    learning_rate: training.LearningRate
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     monitor: Text
-    monitor_mode: MonitorMode
+    monitor_mode: training.MonitorMode
     resume: PathText | None
-    compile: Compile
+    compile: training.Compile
     calibrate: bool
-    report: bool
-    head: HeadSettings
-    features: FeatureSettings
+    report: bool  # room: reporting
+    head: models.HeadSettings
+    features: FeatureSettings  # room: features
     cache: CacheSettings
-    loss: LossSettings
+    regularisation: training.RegularisationSettings
     paths: PathSettings
-    augmentation: TargetSettings
-    model: ModelSettings
+    model: models.ModelSettings
     trainer: TrainerSettings
-    finetuning: FinetuningSettings
-    optimizer: TargetSettings
-    scheduler: TargetSettings
+    finetuning: models.FinetuningSettings
     data: TargetSettings
+    task: TargetSettings
     callbacks: Settings
-    logger: Settings
 
 
 def check_settings(config: DictConfig) -> None:
     """Raise a UserError for a setting that does not fit; torch is only imported for undeclared ones."""
-    unresolved: dict[str, str] = {}
-    values = dict(plain_entries(config, "", unresolved))
-    declared = declared_settings(values)
-    settings = validated(declared, values)
-    for line in unresolved.values():
-        raise UserError(line)
+    values = plain_values(config)
+    settings = validated(declared_settings(values), values)
     check_trainer_options(values["trainer"])
     refuse_conflicts(settings)
-    if isinstance(settings.data, FolderSettings):
+    if isinstance(settings.data, DataSettings):
         check_files(settings.data)
-    check_targets(declared, values)
+    for prefix, path, arguments in undeclared_arguments(settings, ""):
+        check_arguments(prefix, path, arguments)
 
 
-def plain_entries(node: DictConfig, prefix: str, unresolved: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of a node as plain, resolved values, without those that are left open (`???`).
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """Return the values as plain, resolved ones, without those that are left open (`???`)."""
 
-    `unresolved` gets a line for each reference that leads nowhere; its value stays as it is written.
-    """
-    for name in map(str, node):
-        if OmegaConf.is_missing(node, name):
-            continue
-        key = f"{prefix}{name}"
-        try:
-            value = node[name]
-            if isinstance(value, DictConfig):
-                value = dict(plain_entries(value, f"{key}.", unresolved))
-            elif isinstance(value, ListConfig):
-                value = OmegaConf.to_container(value, resolve=True)
-        except OmegaConfBaseException as error:
-            written: Any = OmegaConf.to_container(node, resolve=False)
-            value = written[name]
-            unresolved[key] = f"{key}={value}: {str(error).splitlines()[0]}."
-        yield name, value
+    def given(node: Any) -> Any:
+        is_group = isinstance(node, dict)
+        return {key: given(value) for key, value in node.items() if value != "???"} if is_group else node
+
+    try:
+        values: dict[str, Any] = given(OmegaConf.to_container(config, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
+    return values
 
 
 def declared_settings(values: Mapping[str, Any]) -> type[RunSettings]:
     """Return the declaration of a run, for the classes that the entries of `values` name."""
-    augmentation = chosen(AUGMENTATIONS, values.get("augmentation"), OwnTargetSettings)
-    data = chosen(DATA, values.get("data"), OwnTargetSettings)
-    if "augmentation" in data.model_fields:
-        data = create_model(data.__name__, __base__=data, augmentation=(augmentation, ...))
-    schedule = entry_of(values, "finetuning", "schedule")
-    is_selective = isinstance(schedule, Mapping) and schedule.get("_target_") == SELECT
-    finetuning = create_model(
-        "Finetuning",
-        __base__=SelectiveFinetuningSettings if is_selective else FinetuningSettings,
-        schedule=(chosen(SCHEDULES, schedule, OwnPartialSettings), ...),
-    )
-    return create_model(
-        "Run",
-        __base__=RunSettings,
-        augmentation=(augmentation, ...),
-        data=(data, ...),
-        finetuning=(finetuning, ...),
-        optimizer=(chosen(OPTIMIZERS, values.get("optimizer"), OptimizerSettings), ...),
-        scheduler=(chosen(SCHEDULERS, values.get("scheduler"), OwnPartialSettings), ...),
-        callbacks=(named_entries("Callbacks", CALLBACKS, values.get("callbacks"), CHECKPOINT), ...),
-        logger=(named_entries("Loggers", LOGGERS, values.get("logger")), ...),
-    )
+    kinds: dict[str, Any] = {name: chosen(*classes, values.get(name)) for name, classes in TARGETS.items()}
+    if "augmentation" in kinds["data"].model_fields:
+        augmentation = (kinds["augmentation"], ...)
+        kinds["data"] = create_model("Data", __base__=kinds["data"], augmentation=augmentation)
+    finetuning = values.get("finetuning")
+    schedule = finetuning.get("schedule") if isinstance(finetuning, Mapping) else None
+    schedule = chosen(models.SCHEDULES, OwnPartialSettings, schedule)
+    selects = schedule is models.SelectSettings
+    base = models.SelectiveFinetuningSettings if selects else models.FinetuningSettings
+    kinds["finetuning"] = create_model("Finetuning", __base__=base, schedule=(schedule, ...))
+    kinds["callbacks"] = named_entries(CALLBACKS, values.get("callbacks"), needed="checkpoint")
+    kinds["logger"] = named_entries(LOGGERS, values.get("logger"))
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in kinds.items()}
+    return create_model("Run", __base__=RunSettings, **fields)
 
 
-def entry_of(values: Mapping[str, Any], *names: str) -> Any:
-    """Return a nested entry, None where there is none."""
-    found: Any = values
-    for name in names:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
-
-
-def chosen(
-    known: Mapping[str, type[TargetSettings]], entry: Any, other: type[TargetSettings]
-) -> type[TargetSettings]:
+def chosen(known: Table, other: type[TargetSettings], entry: Any) -> type[TargetSettings]:
     """Return the declaration of the class that an entry names; `other` for one that is not declared."""
     target = entry.get("_target_") if isinstance(entry, Mapping) else None
     return known.get(target, other) if isinstance(target, str) else other
 
 
-def named_entries(
-    name: str, known: Mapping[str, type[TargetSettings]], entries: Any, needed: str | None = None
-) -> type[Settings]:
+def named_entries(known: Table, entries: Any, needed: str | None = None) -> type[Settings]:
     """Return the declaration of callbacks or loggers: one entry a name, null for one that is left out."""
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {needed: (OwnTargetSettings, ...)} if needed else {}
     for key, entry in entries.items() if isinstance(entries, Mapping) else ():
-        declared = chosen(known, entry, OwnTargetSettings)
-        fields[key] = (declared, ...) if key == needed else (declared | None, ...)
-    if needed is not None:
-        fields.setdefault(needed, (OwnTargetSettings, ...))
-    return create_model(name, __base__=Settings, **fields)
+        declared = chosen(known, OwnTargetSettings, entry)
+        fields[key] = (declared if key == needed else declared | None, ...)
+    return create_model("Entries", __base__=Settings, **fields)
 
 
 def refuse_conflicts(settings: RunSettings) -> None:
-    """Raise a UserError for settings that each fit, but not together."""
-    epochs = settings.trainer.max_epochs
-    schedule = settings.finetuning.schedule
-    if schedule.target == STANDARD and not isinstance(settings.freeze, bool) and settings.freeze >= epochs:
-        raise UserError(
-            f"freeze={settings.freeze} leaves no epoch for fine-tuning: trainer.max_epochs is {epochs}; "
-            "make it larger, or write freeze=true."
-        )
-    if isinstance(schedule, LinearProbeSettings) and schedule.probe_epochs >= epochs:
-        raise UserError(
-            f"finetuning.schedule.probe_epochs={schedule.probe_epochs} leaves no epoch for fine-tuning: "
-            f"it has to be below trainer.max_epochs={epochs}."
-        )
+    epochs, freeze, schedule = settings.trainer.max_epochs, settings.freeze, settings.finetuning.schedule
+    reason = f" leaves no epoch for fine-tuning: write less than trainer.max_epochs={epochs}"
+    if schedule.target == models.STANDARD and not isinstance(freeze, bool) and freeze >= epochs:
+        raise UserError(f"freeze={freeze}{reason}, or freeze=true.")
+    if isinstance(schedule, models.LinearProbeSettings) and schedule.probe_epochs >= epochs:
+        raise UserError(f"finetuning.schedule.probe_epochs={schedule.probe_epochs}{reason}.")
     callbacks = [getattr(settings.callbacks, name) for name in type(settings.callbacks).model_fields]
     logs_more = any(callback is not None and callback.target not in CALLBACKS for callback in callbacks)
-    if settings.monitor not in METRICS and not logs_more:
-        hint = suggestion(settings.monitor, METRICS) or suggestion(f"val/{settings.monitor}", METRICS)
-        raise UserError(
-            f"monitor={settings.monitor} is not measured.{hint} Choose one of: {', '.join(METRICS)}."
-        )
+    measured = [f"val/{name}" for name in ("loss", *getattr(settings.task, "metrics", ()))]
+    if settings.monitor not in measured and not logs_more:
+        hint = suggestion(settings.monitor, measured) or suggestion(f"val/{settings.monitor}", measured)
+        raise UserError(f"monitor={settings.monitor} is not measured.{hint} Metrics: {', '.join(measured)}.")
+
+
+def undeclared_arguments(node: Any, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield prefix, target and undeclared arguments of every `_target_` that is not fully declared."""
+    if isinstance(node, TargetSettings):
+        if node.model_extra or type(node) in UNDECLARED:
+            yield prefix, node.target, node.model_extra or {}
+    elif isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
+        yield prefix, node["_target_"], {k: v for k, v in node.items() if not k.startswith("_")}
+    for name, value in node.items() if isinstance(node, Mapping) else node:
+        if isinstance(value, Settings | Mapping):
+            yield from undeclared_arguments(value, f"{prefix}{name}.")
+
+
+def check_arguments(prefix: str, path: str, arguments: Mapping[str, Any]) -> None:
+    """Raise a UserError where the target cannot be imported or does not take one of the arguments."""
+    try:
+        target = get_object(path)
+    except Exception as error:  # Importing runs a person's own module, which may raise anything.
+        cause = error.__cause__ or error
+        reason = (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".")
+        raise UserError(f"{prefix}_target_={path} cannot be imported: {reason}.") from error
+    if not callable(target):
+        raise UserError(f"{prefix}_target_={path} is neither a class nor a function.")
+    parameters = named_parameters(target)
+    if parameters is None:
+        return
+    fields: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name not in parameters:
+            hint = suggestion(name, parameters)
+            raise UserError(f"unknown setting '{prefix}{name}': {path} has no such argument.{hint}")
+        kinds = [kind for kind, _ in alternatives(parameters[name].annotation)]
+        kinds += [type(None)] if parameters[name].default is None else []
+        is_scalar = all(kind in SCALARS or get_origin(kind) is Literal for kind in kinds)
+        if is_scalar and not isinstance(value, Mapping):  # Hydra may build an object from a mapping.
+            fields[name] = (Union[tuple(kinds)], ...)  # noqa: UP007
+    declared = create_model("Arguments", __base__=Settings, **fields)
+    validated(declared, {name: arguments[name] for name in fields}, prefix)
+
+
+def named_parameters(target: Callable[..., object]) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters that a class (with `**settings`: and its base) or a function takes by name."""
+    named: dict[str, inspect.Parameter] = {}
+    for taker in inspect.getmro(target)[:-1] if inspect.isclass(target) else (target,):
+        if inspect.isclass(taker) and "__init__" not in vars(taker):
+            continue
+        try:
+            parameters = inspect.signature(taker, eval_str=True).parameters
+        except NameError:  # An annotation that is imported for type checkers only.
+            parameters = inspect.signature(taker).parameters
+        except (ValueError, TypeError):
+            return None  # Some of Python's own classes do not say what they take, and are not checked.
+        named = {**parameters, **named}
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+            return {name: parameter for name, parameter in named.items() if parameter.kind in by_name}
+    return None

@@ -1,4 +1,4 @@
-"""Folders of what can be computed anew, one a recipe: what they hold, who uses them, which have to go."""
+"""Cache folders, one per recipe: marked while they are in use, removed where the limit is exceeded."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import shutil
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,13 +24,11 @@ except ImportError:  # Windows, which refuses to delete a file that is open.
 
 log = logging.getLogger(__name__)
 
-RECIPE = "recipe.json"  # Written anew by every run that uses the folder: its time is that of the last use.
+RECIPE = "recipe.json"  # Rewritten by every run that uses the folder: its time is that of the last use.
 
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """The features or decoded images of one recipe."""
-
     path: Path
     recipe: dict[str, Any]
     size: int  # bytes
@@ -38,13 +36,10 @@ class CacheFolder:
 
 
 class Use:
-    """Marks a folder as used by this process until the object is gone; a killed process marks nothing.
-
-    The mark is a shared lock on a file beside the folder, so that several processes may use it.
-    """
+    """Marks a folder as used, by a shared lock, until the object is deleted or the process ends."""
 
     def __init__(self, folder: Path, cache: "Cache") -> None:
-        mark = use_mark(folder).open("wb")
+        mark = mark_of(folder).open("wb")
         if fcntl is not None:
             fcntl.flock(mark, fcntl.LOCK_SH)
         self.end = weakref.finalize(self, end_use, mark, cache, os.getpid())
@@ -55,7 +50,6 @@ class Use:
 
 
 def end_use(mark: IO[bytes], cache: "Cache", owner: int) -> None:
-    """Give the folder back, and remove what there was no room for while it was used."""
     mark.close()
     if os.getpid() == owner:  # A forked worker only drops its copy.
         cache.enforce_limit()
@@ -65,31 +59,25 @@ def end_use(mark: IO[bytes], cache: "Cache", owner: int) -> None:
 class Cache:
     """The settings `cache`: a folder with `features/` and `images/`, and how much both may hold together.
 
-    `limit_gb`: gigabytes (10^9 bytes), above 0. Raises UserError for another limit.
+    `limit_gb` is in gigabytes (10^9 bytes), above 0.
     """
 
     dir: Path
     limit_gb: float
 
-    def __post_init__(self) -> None:
-        if isinstance(self.limit_gb, bool) or not self.limit_gb > 0:
-            raise UserError(f"cache.limit_gb={self.limit_gb}: write gigabytes, a number above 0.")
-
     @property
     def features(self) -> Path:
-        """The folders of features."""
         return self.dir / "features"
 
     @property
     def images(self) -> Path:
-        """The folders of decoded images."""
         return self.dir / "images"
 
     @contextmanager
     def filling(self, folder: Path, recipe: dict[str, Any]) -> Iterator[Use]:
-        """Make and lock a folder while it is filled; the use that is given goes on after that.
+        """Create and lock a folder while it is filled; hold on to the `Use` for as long as it is read.
 
-        A second process waits, and then finds all that the first has stored. Raises OSError where the folder
+        A second process waits for the first and finds everything stored. Raises OSError where the folder
         cannot be used.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +90,7 @@ class Cache:
         self.enforce_limit()
 
     def enforce_limit(self) -> None:
-        """Remove folders that no process uses, those not used for longest first, until the limit holds."""
+        """Remove folders that no process uses, the least recently used first, until the limit holds."""
         folders = cache_folders(self.features) + cache_folders(self.images)
         total = sum(folder.size for folder in folders)
         for folder in sorted(folders, key=lambda folder: folder.last_used):
@@ -110,13 +98,12 @@ class Cache:
                 return
             if remove(folder):
                 total -= folder.size
-                days = (time.time() - folder.last_used) / 86400
-                size = folder.size / 1e9
-                log.info("cache      removed %s: %.2g GB, not used for %.0f days", folder.path, size, days)
+                message = "cache      removed %s: %.2g GB, not used for %.0f days"
+                log.info(message, folder.path, folder.size / 1e9, (time.time() - folder.last_used) / 86400)
 
 
 def home_expanded(folder: str) -> Path:
-    """Return the folder `cache.dir`. Raises UserError where `~` stands for nothing, as in some containers."""
+    """Return the folder `cache.dir`. Raises UserError where there is no home, as in some containers."""
     try:
         return Path(folder).expanduser()
     except RuntimeError as error:
@@ -126,41 +113,34 @@ def home_expanded(folder: str) -> Path:
 
 
 def cache_folders(root: Path) -> list[CacheFolder]:
-    """Return the folders below `root`, the one used last first."""
-    found = []
+    folders = []
     for file in sorted(root.glob(f"*/{RECIPE}")):
         try:
             recipe = json.loads(file.read_text(encoding="utf-8"))
-            found.append(CacheFolder(file.parent, recipe, size_of(file.parent), file.stat().st_mtime))
+            folders.append(CacheFolder(file.parent, recipe, size_of(file.parent), file.stat().st_mtime))
         except (OSError, ValueError):
-            continue  # Another process is just making or removing it.
-    return sorted(found, key=lambda folder: -folder.last_used)
+            continue  # Another process is just creating or removing it.
+    return sorted(folders, key=lambda folder: -folder.last_used)
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of the files in a folder; one that is renamed or removed meanwhile does not count."""
     total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                total += entry.stat().st_size
-            except FileNotFoundError:
-                continue
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # Another process has renamed or removed it.
+            total += entry.stat().st_size
     return total
 
 
 def lock_of(folder: Path) -> Path:
-    """Return the file that is locked while a folder is filled or removed; beside it, so that it stays."""
     return folder.with_suffix(".lock")
 
 
-def use_mark(folder: Path) -> Path:
-    """Return the file that every process that uses a folder holds open."""
+def mark_of(folder: Path) -> Path:
     return folder.with_suffix(".used")
 
 
 def remove(folder: CacheFolder) -> bool:
-    """Remove a folder that no process fills or uses; return whether it is gone."""
+    """Remove a folder unless a process fills or uses it; return whether it is gone."""
     try:
         with FileLock(lock_of(folder.path), timeout=0):
             if is_used(folder.path):
@@ -173,7 +153,7 @@ def remove(folder: CacheFolder) -> bool:
 
 def is_used(folder: Path) -> bool:
     """Return whether a process uses the folder; the caller holds the folder's lock."""
-    mark = use_mark(folder)
+    mark = mark_of(folder)
     if fcntl is None:
         try:
             mark.unlink(missing_ok=True)

@@ -8,52 +8,50 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms import v2
 
-from graft.data.decoded import KeptImages
-from graft.data.folder import Sample
-from graft.data.images import ValueRange, reopen_rgb
+from graft.data.decoded import DecodedImages
+from graft.data.images import reread_image
+from graft.data.sample import Sample
 from graft.data.transforms import apply
+from graft.preprocessing import Preprocessing
+from graft.tasks.task import Task
 
 # An index, and for training the seed of this image's augmentation in this epoch.
 Key = tuple[int, int | None]
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled images: `dataset[index, seed]` is `([3, H, W], label)`.
+    """Labelled images, from their files or `decoded`: `dataset[index, seed]` is `([C, H, W], target)`.
 
-    `shorter_side` is the least that the transform needs of a image, in pixels; see `open_rgb`. Images
-    that are kept decoded are taken from there.
+    `shorter_side` is the least that the transform needs of an image, in pixels; see `read_image`.
     """
 
     def __init__(
         self,
         root: Path,
         samples: Sequence[Sample],
-        class_names: list[str],
+        task: Task,
         transform: v2.Compose,
         shorter_side: int,
-        kept: KeptImages | None = None,
-        value_range: ValueRange | None = None,
+        preprocessing: Preprocessing,
+        decoded: DecodedImages | None = None,
     ) -> None:
         self.root = root
         self.paths = [sample.path for sample in samples]
-        labels = {name: label for label, name in enumerate(class_names)}
-        self.labels = [labels[sample.class_name] for sample in samples]
+        self.targets = [task.encode(sample.target) for sample in samples]
         self.transform = transform
-        self.shorter_side = shorter_side
-        self.kept = kept
-        self.value_range = value_range
+        self.decoded = decoded
+        self.format = preprocessing.channels, shorter_side, preprocessing.value_range
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         index, seed = key
-        if self.kept is None:
-            file = f"{self.root}/{self.paths[index]}"
-            image = reopen_rgb(file, self.shorter_side, self.value_range)
+        if self.decoded is None:
+            image = reread_image(f"{self.root}/{self.paths[index]}", *self.format)
         else:
-            image = self.kept[index]
-        return apply(self.transform, image, seed), torch.tensor(self.labels[index])
+            image = self.decoded[index]
+        return apply(self.transform, image, seed), self.targets[index]
 
 
 class EvaluationBatches(Sampler[list[Key]]):
@@ -73,8 +71,7 @@ class EvaluationBatches(Sampler[list[Key]]):
 class EpochSampler(Sampler[Key]):
     """A new order and new augmentation seeds every epoch, from (seed, epoch) alone.
 
-    Neither the number of workers nor a resume changes what is drawn. With several processes each
-    takes every n-th of the same order; the first few images fill up the last round.
+    Each of several processes takes every n-th of the same order; the first few images fill up the last round.
     """
 
     def __init__(
@@ -85,7 +82,6 @@ class EpochSampler(Sampler[Key]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw as epoch `epoch` does; Lightning calls it before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -96,8 +92,8 @@ class EpochSampler(Sampler[Key]):
         if self.shares is None:
             order = torch.randperm(self.size, generator=chance).tolist()
         else:
-            drawn = torch.multinomial(torch.tensor(self.shares), self.size, True, generator=chance)
-            order = drawn.tolist()
+            weights = torch.tensor(self.shares)
+            order = torch.multinomial(weights, self.size, True, generator=chance).tolist()
         seeds = torch.randint(2**62, (self.size,), generator=chance).tolist()
         keys = list(zip(order, seeds, strict=True))
         keys += keys[: len(self) * self.processes - self.size]

@@ -1,74 +1,125 @@
-"""Opens a image file of any pixel format as 8-bit RGB."""
+"""Reads images: RGB as 8-bit Pillow images, any other number of channels as float tensors."""
 
+from contextlib import suppress
+from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from graft.errors import UserError
+from graft.errors import UserError, import_extra
 
 # Documents, films and scientific grids that Pillow can open but nobody means as a photograph.
 NOT_IMAGES = {".eps", ".ps", ".pdf", ".mpg", ".mpeg", ".grib", ".h5", ".hdf", ".fits", ".fit", ".bufr"}
 NOT_IMAGES |= {".emf", ".wmf", ".cur", ".ani", ".fli", ".flc", ".iim", ".palm", ".blp"}
 
+ARRAY_EXTENSIONS = {".npy", ".tif", ".tiff"}
+NPY = b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+PILLOW_MODES = {1: "L", 2: "LA", 4: "RGBA"}  # by the number of channels; RGB has its own way
 
-def image_endings() -> frozenset[str]:
-    """Return the lower-case file endings of the image formats that this Pillow can open."""
-    Image.init()
-    can_open = {ending for ending, name in Image.registered_extensions().items() if name in Image.OPEN}
-    return frozenset(can_open - NOT_IMAGES)
-
-
-# The smallest and the largest value of images that are not 8-bit: black and white.
-ValueRange = tuple[float, float]
+ValueRange = tuple[float, float]  # black and white of images that are not 8-bit
 USUAL_LIMITS = (1.0, 255.0, 65535.0)
 
+ImageFile = Path | str | BinaryIO
+AnyImage = Image.Image | torch.Tensor  # 8-bit RGB, or float32 `[C, H, W]` from 0 to 1
 
-def open_rgb(
-    file: Path | str | BinaryIO,
-    shorter_side: int | None = None,
-    value_range: ValueRange | None = None,
-    to_look_at: bool = False,
-) -> Image.Image:
-    """Return the image's first frame as 8-bit RGB, upright, transparency on white.
 
-    With `shorter_side`, in pixels, a JPEG may come at a half, a quarter or an eighth of its size, as long as
-    its shorter side has that many. `value_range` is needed for float and 32-bit images, see `to_rgb`, unless
-    the image is only to be looked at: then its own values are. Raises OSError, ValueError or another error of
-    Pillow's where the file cannot be decoded.
+@cache
+def image_extensions(channels: int = 3) -> frozenset[str]:
+    """Return the lower-case file extensions of images that may have this number of channels."""
+    if channels != 3 and channels not in PILLOW_MODES:
+        return frozenset(ARRAY_EXTENSIONS)
+    Image.init()
+    can_open = {extension for extension, name in Image.registered_extensions().items() if name in Image.OPEN}
+    return frozenset(can_open - NOT_IMAGES | (ARRAY_EXTENSIONS if channels != 3 else set()))
+
+
+def read_image(
+    file: ImageFile, channels: int = 3, shorter_side: int | None = None, value_range: ValueRange | None = None
+) -> AnyImage:
+    """Return RGB as `open_rgb` does, any other number of channels as float32 `[C, H, W]` from 0 to 1.
+
+    Raises OSError, ValueError or another error of the decoder's where the file cannot be decoded.
     """
+    if channels == 3:
+        with suppress(UnidentifiedImageError):
+            return open_rgb(file, shorter_side, value_range)
+    return from_array(read_bands(file, channels, shorter_side), channels, value_range)
+
+
+def from_array(array: np.ndarray, channels: int, value_range: ValueRange | None = None) -> AnyImage:
+    """Return the image of an array `[H, W, C]`, `[C, H, W]` or `[H, W]`, as `read_image` does.
+
+    Types other than 8- and 16-bit integers need a `value_range`. Raises ValueError where it does not fit.
+    """
+    values = scale(channels_last(array, channels), value_range)
+    if channels == 3:
+        return Image.fromarray(np.rint(255 * values).astype(np.uint8))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 0), np.float32)).clamp(0, 1)
+
+
+def reread_image(file: str, channels: int, side: int | None, value_range: ValueRange | None) -> AnyImage:
+    """Return an image that could be decoded when the run began; UserError where it cannot be now."""
+    try:
+        return read_image(file, channels, side, value_range)
+    except Exception as error:
+        # Decoders raise many types. Another image in its place would be another data set.
+        raise UserError(f"{file} cannot be read any more ({error}).") from error
+
+
+def measure_image(file: BinaryIO, channels: int) -> tuple[float, ...]:
+    """Decode an image, and return its smallest and largest value where its type does not say what is white.
+
+    A third number is the white of 16-bit integers, which holds unless a value range is given.
+    """
+    if channels == 3:
+        with suppress(UnidentifiedImageError):
+            with Image.open(file) as opened:
+                if has_free_range(opened):
+                    return extremes(opened)
+            open_rgb(file, shorter_side=1)  # A JPEG's smallest size is quick, and still reads it to the end.
+            return ()
+    bands = read_bands(file, channels, shorter_side=1)
+    if bands.dtype == np.uint8:
+        return ()
+    return (*extremes(bands), 65535.0) if bands.dtype == np.uint16 else extremes(bands)
+
+
+def open_upright(file: ImageFile, shorter_side: int | None = None) -> Image.Image:
+    """Return the image's first frame in its own mode, turned as its EXIF orientation says."""
     with Image.open(file) as image:
         if shorter_side is not None and image.format in ("JPEG", "MPO"):
             # Decodes fewer coefficients. A square, so that it does not matter which way the image lies.
             image.draft(None, (shorter_side, shorter_side))
         image.load()
-        if to_look_at and has_free_range(image):
-            value_range = extremes(image)
         upright = ImageOps.exif_transpose(image)
         upright.format = image.format  # `has_free_range` asks for it.
-        return to_rgb(upright, value_range)
+        return upright
 
 
-def reopen_rgb(file: str, shorter_side: int, value_range: ValueRange | None = None) -> Image.Image:
-    """Return an image that could be decoded when the run began; UserError where it cannot be now."""
-    try:
-        return open_rgb(file, shorter_side, value_range)
-    except Exception as error:
-        # Pillow's decoders raise many types. Another image in its place would be another data set.
-        raise UserError(f"{file} cannot be read any more ({error}).") from error
+def open_rgb(
+    file: ImageFile, shorter_side: int | None = None, value_range: ValueRange | None = None
+) -> Image.Image:
+    """Return the image's first frame as 8-bit RGB, upright, transparency on white.
+
+    A JPEG may come smaller, as long as its shorter side has `shorter_side` pixels. `value_range` is needed
+    for float and 32-bit images, see `to_rgb`.
+    """
+    return to_rgb(open_upright(file, shorter_side), value_range)
 
 
 def has_free_range(image: Image.Image) -> bool:
-    """Return whether the image's numbers do not say what is white: float and 32-bit integers do not.
-
-    16-bit PNG and PGM come in Pillow's 32-bit mode, too, but end at 65535.
-    """
+    """Return whether the image's type does not say what is white: float and 32-bit integers do not."""
+    # 16-bit PNG and PGM come in Pillow's 32-bit mode, too, but end at 65535.
     return image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
 
 
-def extremes(image: Image.Image) -> ValueRange:
-    """Return the smallest and the largest value of a grey image; ValueError where one is not finite."""
+def extremes(image: Any) -> ValueRange:
+    """Return the smallest and the largest value of an array; ValueError where one is not finite."""
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("it has values that are not finite")
@@ -76,10 +127,7 @@ def extremes(image: Image.Image) -> ValueRange:
 
 
 def usual_range(low: float, high: float) -> ValueRange:
-    """Return the range of a data set whose values go from `low` to `high`.
-
-    From 0 to the smallest of 1, 255 and 65535 that holds all of them, else what was measured.
-    """
+    """Return 0 and the smallest of 1, 255 and 65535 that is no less than `high`, else the measured range."""
     limits = [limit for limit in USUAL_LIMITS if low >= 0 and high <= limit]
     return (0.0, limits[0]) if limits else (low, high)
 
@@ -87,21 +135,15 @@ def usual_range(low: float, high: float) -> ValueRange:
 def to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Return an image of any mode as 8-bit RGB.
 
-    16-bit grey (0 to 65535) is scaled, not clipped. Float and 32-bit grey is scaled from `value_range`, which
-    belongs to the data set: a guess from the image would make the same grey differ between images. Raises
-    ValueError without one, and for values outside.
+    16-bit grey is scaled from 0 to 65535, float and 32-bit grey from `value_range`, which belongs to the data
+    set. Raises ValueError without one, and for values outside.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if has_free_range(image):
-        if value_range is None:
-            raise ValueError(
-                "its float or 32-bit values do not say what is white (data.value_range), and no such images "
-                "were trained on"
-            )
-        return scaled_to_8_bit(image, value_range).convert("RGB")
-    if image.mode.startswith("I"):
-        return scaled_to_8_bit(image, (0.0, 65535.0)).convert("RGB")
+    if has_free_range(image) or image.mode.startswith("I"):
+        limits = value_range if has_free_range(image) else (0.0, 65535.0)
+        scaled = scale(np.asarray(image).astype(np.float64), limits, 255.0)
+        return Image.fromarray(np.rint(scaled).astype(np.uint8), mode="L").convert("RGB")
     if image.has_transparency_data:
         # Dropping alpha would show whatever colour lies under fully transparent pixels.
         layer = image.convert("RGBA")
@@ -110,13 +152,66 @@ def to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.I
     return image.convert("RGB")
 
 
-def scaled_to_8_bit(image: Image.Image, value_range: ValueRange) -> Image.Image:
-    """Return a grey image of more than 8 bits in mode L."""
-    low, high = extremes(image)
+def read_bands(file: ImageFile, channels: int, shorter_side: int | None = None) -> np.ndarray:
+    opened = file if not isinstance(file, Path | str) else BytesIO(Path(file).read_bytes())
+    opened.seek(0)
+    start = opened.read(len(NPY))
+    opened.seek(0)
+    if start == NPY:
+        array = np.load(opened, allow_pickle=False)
+    elif start.startswith(TIFF) and not (channels == 1 and pillow_opens(opened)):
+        array = import_extra("tifffile", "bands").imread(opened)
+    else:
+        array = pillow_array(open_upright(file, shorter_side), channels)  # Errors name the file.
+    return channels_last(array, channels)
+
+
+def pillow_opens(file: BinaryIO) -> bool:
+    try:
+        with Image.open(file):
+            return True
+    except UnidentifiedImageError:
+        return False
+    finally:
+        file.seek(0)
+
+
+def pillow_array(image: Image.Image, channels: int) -> np.ndarray:
+    if channels == 1 and (has_free_range(image) or image.mode.startswith("I")):
+        return np.asarray(image) if has_free_range(image) else np.asarray(image).astype(np.uint16)
+    if channels == 1:
+        image = to_rgb(image) if image.mode != "L" else image
+    return np.asarray(image.convert(PILLOW_MODES[channels]) if channels in PILLOW_MODES else image)
+
+
+def channels_last(array: np.ndarray, channels: int) -> np.ndarray:
+    """Return `[H, W, C]` of `[H, W, C]`, `[C, H, W]` or `[H, W]`; the last axis where both fit."""
+    if array.dtype.kind not in "buif" or array.ndim not in (2, 3) or not array.size:
+        raise ValueError(f"it is an array of type {array.dtype} and shape {list(array.shape)}")
+    if array.ndim == 2:
+        array = array[..., None]
+    elif array.shape[0] == channels != array.shape[-1]:
+        array = np.moveaxis(array, 0, -1)
+    if array.shape[-1] != channels:
+        bands = min(array.shape[0], array.shape[-1])
+        raise ValueError(f"it has {bands} band{'s' * (bands != 1)}, data.channels={channels} is expected")
+    if array.dtype == bool:
+        return array.astype(np.uint8) * 255
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def scale(values: np.ndarray, value_range: ValueRange | None, white_becomes: float = 1.0) -> np.ndarray:
+    """Return the values scaled from their range to 0 and `white_becomes`; ValueError for values outside."""
+    is_8_bit = values.dtype == np.uint8
+    if is_8_bit or (value_range is None and values.dtype == np.uint16):
+        value_range = (0.0, 255.0 if is_8_bit else 65535.0)
+    if value_range is None:
+        raise ValueError("its float or 32-bit values do not say what is white; see data.value_range")
     black, white = value_range
+    low, high = (black, white) if is_8_bit else extremes(values)
     if low < black or high > white:
         raise ValueError(
             f"its values go from {low:g} to {high:g}, {black:g} to {white:g} is expected (data.value_range)"
         )
-    values = (np.asarray(image).astype(np.float64) - black) * (255.0 / (white - black or 1.0))
-    return Image.fromarray(np.rint(values).astype(np.uint8), mode="L")
+    values = values.astype(np.promote_types(values.dtype, np.float32))
+    return (values - black) * (white_becomes / (white - black or 1.0))

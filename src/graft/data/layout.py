@@ -5,11 +5,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from graft.errors import UserError
+from graft.errors import UserError, suggestion
 
 log = logging.getLogger(__name__)
 
-LAYOUTS = ("auto", "classes", "splits")
+METADATA = "metadata.csv"  # of a folder, see data.stratify_by
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # The names that data sets in use give to their splits, in lower case.
 SPLIT_NAMES = {
     "train": ("train", "training", "train_set", "trainset", "training_set", "trn"),
@@ -34,12 +35,10 @@ def class_of(folder: str) -> str:
 
 
 def has_splits(root: Path, top: Sequence[str], layout: str) -> bool:
-    """Return whether the top folders are splits; say so where it is not plain.
+    """Return whether the top folders are splits; log it where their names leave it open.
 
-    Raises UserError for an unknown layout, and where `splits` is asked for and no folder is one.
+    Raises UserError where `splits` is asked for and no folder is one.
     """
-    if layout not in LAYOUTS:
-        raise UserError(f"data.layout={layout}: write one of {', '.join(LAYOUTS)}.")
     splits = {folder: split for folder in top if (split := split_of(folder)) is not None}
     others = [folder for folder in top if folder not in splits]
     if layout == "splits" and not splits:
@@ -48,12 +47,10 @@ def has_splits(root: Path, top: Sequence[str], layout: str) -> bool:
     if not splits or layout == "classes":
         return False
     if others and layout == "auto":
-        log.info(
-            "layout     the folders of %s are taken for classes, also %s; write data.layout=splits "
-            "if only these are splits",
-            root,
-            ", ".join(sorted(splits)),
+        message = (
+            "layout     %s: all folders are classes, also %s; write data.layout=splits if these are splits"
         )
+        log.info(message, root, ", ".join(sorted(splits)))
         return False
     if others:
         log.warning("%s: %s are no splits and are left out", root, ", ".join(others))
@@ -61,3 +58,18 @@ def has_splits(root: Path, top: Sequence[str], layout: str) -> bool:
     if renamed:
         log.info("layout     %s (data.layout=classes: they are classes)", ", ".join(renamed))
     return True
+
+
+def composed(path: str) -> str:
+    """Return a path as tables name it: composed (NFC), with slashes, without `./` before it."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).removeprefix("./")
+
+
+def refuse_missing_folder(root: Path) -> None:
+    if root.is_dir():
+        return
+    if root.is_file():
+        advice = "unzip it and write the folder" if root.suffix.lower() in ARCHIVES else "write its folder"
+        raise UserError(f"data.root={root} is a file: {advice}.")
+    near = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
+    raise UserError(f"data.root={root}: there is no such folder.{suggestion(root.name, near)}")

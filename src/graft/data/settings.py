@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from graft.data.folder import refuse_what_is_no_folder
+from graft.data.layout import refuse_missing_folder
+from graft.data.tables import refuse_missing_table
 from graft.errors import UserError
 from graft.settings import (
     Count,
@@ -22,7 +23,6 @@ from graft.settings import (
 
 
 def rising(bounds: list[float]) -> list[float]:
-    """Return the two bounds; raises ValueError where the first is not below the second."""
     if bounds[0] >= bounds[1]:
         raise ValueError
     return bounds
@@ -31,34 +31,31 @@ def rising(bounds: list[float]) -> list[float]:
 ValueRange = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(rising)]
 
 
-class AugmentationSettings(TargetSettings):
-    """`augmentation`: how training images are varied."""
+class TransformSettings(TargetSettings):
+    model_config = ConfigDict(extra="allow")
 
+
+class AugmentationSettings(TargetSettings):
     min_scale: Annotated[float, Field(gt=0, le=1)]
     max_aspect: Annotated[float, Field(ge=1)]
     horizontal_flip: Share
     vertical_flip: Share
     colour_jitter: Share
     trivial_augment: bool
+    transforms: dict[str, TransformSettings]
 
 
 class CacheSettings(Settings):
-    """`cache`: where features and decoded images are stored, and how much room they take."""
-
     dir: PathText
     limit_gb: PositiveNumber
 
 
-class FolderSettings(TargetSettings):
-    """`data=folder`: a folder of images."""
-
-    root: PathText
+class DataSettings(TargetSettings):
     splits: PathText | None
-    layout: Literal["auto", "classes", "splits"]
     val_fraction: InnerShare
     test_fraction: InnerShare
-    stratify_by: Text | None
-    keep_together: Text | None
+    channels: Annotated[int, Field(ge=1, le=1024)]
+    fit: Literal["crop", "pad", "squash"]
     image_size: Annotated[int, Field(ge=8, le=16384)] | None
     value_range: Literal["auto"] | Annotated[ValueRange, Words("two rising numbers such as [0,255]")]
     batch_size: Count
@@ -73,8 +70,7 @@ class FolderSettings(TargetSettings):
     cache_limit_gb: PositiveNumber
 
     @model_validator(mode="after")
-    def leave_images_for_training(self) -> "FolderSettings":
-        """Raise a UserError where validation and test take everything."""
+    def leave_images_for_training(self) -> "DataSettings":
         if self.val_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"data.val_fraction={self.val_fraction} and data.test_fraction={self.test_fraction} leave "
@@ -83,23 +79,46 @@ class FolderSettings(TargetSettings):
         return self
 
 
+class FolderSettings(DataSettings):
+    root: PathText
+    layout: Literal["auto", "classes", "splits"]
+    stratify_by: Text | None
+    keep_together: Text | None
+
+
 class ElpvSettings(FolderSettings):
     """`data=elpv`: the solar cells, prepared as an image folder when it is missing."""
 
     cut: ShareBelowOne
 
 
-def check_files(data: FolderSettings) -> None:
-    """Raise a UserError where the folder or the splits file is missing, or something else than that."""
-    root = Path(data.root).expanduser()
-    if root.exists() or not isinstance(data, ElpvSettings):  # The solar cells are prepared when missing.
-        refuse_what_is_no_folder(root)
+class TableSettings(DataSettings):
+    file: PathText
+    root: PathText | None
+    path_column: Text
+    targets: Text | Annotated[list[Text], Field(min_length=1)] = Field(alias="target")
+    split_column: Text | None
+    group_column: Text | None
+    weight_column: Text | None
+    extension: Text | None
+    match_names: bool
+
+
+def check_files(data: DataSettings) -> None:
+    """Raise a UserError where the folder, the table or the splits file is missing."""
+    if isinstance(data, TableSettings):
+        refuse_missing_table(Path(data.file).expanduser())
+    if isinstance(data, FolderSettings | TableSettings) and data.root is not None:
+        root = Path(data.root).expanduser()
+        if root.exists() or not isinstance(data, ElpvSettings):  # The solar cells are prepared when missing.
+            refuse_missing_folder(root)
     if data.splits is not None and not Path(data.splits).expanduser().is_file():
         raise UserError(f"data.splits={data.splits}: there is no such file.")
 
 
 DATA: dict[str, type[TargetSettings]] = {
-    "graft.data.module.ImageFolderDataModule": FolderSettings,
-    "graft.data.module.ElpvDataModule": ElpvSettings,
+    "graft.data.sources.folder.Folder": FolderSettings,
+    "graft.data.sources.elpv.Elpv": ElpvSettings,
+    "graft.data.sources.table.Table": TableSettings,
 }
 AUGMENTATIONS: dict[str, type[TargetSettings]] = {"graft.data.transforms.Augmentation": AugmentationSettings}

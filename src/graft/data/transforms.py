@@ -1,26 +1,27 @@
-"""From a image to the network's input: exact for evaluation, varied for training."""
+"""From an image to the network's input: exact for evaluation, varied for training.
 
+An image is a Pillow image for RGB, and a float tensor `[C, H, W]` from 0 to 1 for other numbers of channels.
+"""
+
+import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import torch
-from PIL import Image
 from torchvision.transforms import ConvertImageDtype, InterpolationMode, v2
 
+from graft.data.images import AnyImage
+from graft.data.own_transforms import build_own
+from graft.data.resizing import interpolation, resize_and_crop
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
 
-# timm's word for drawing one of two at random; evaluation takes the sharper.
-INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode} | {"random": InterpolationMode.BICUBIC}
+CLAMP = v2.Lambda(partial(torch.clamp, min=0, max=1))  # Bicubic interpolation of floats overshoots.
 
-# Decoders shrink with a box filter, whose blur shows where little is left to resize. With twice the pixels it
-# falls on detail that the resize removes anyway.
-DECODING_MARGIN = 2
-
-# A kept image's shorter side, of the crop's: what evaluation resizes to for most weights, at least.
-KEPT_MARGIN = 1.15
-
-MOST_ASPECT = 16  # of a image that is resized whole
+MOST_MARGIN = 2.0  # of a whole image that random crops are taken from: larger ones take more time
 
 
 @dataclass(frozen=True)
@@ -33,136 +34,87 @@ class Augmentation:
     vertical_flip: float = 0.0  # probability
     colour_jitter: float = 0.0  # largest relative change of brightness, contrast and saturation
     trivial_augment: bool = False  # one random operation (Müller & Hutter 2021, TrivialAugment)
-
-    def __post_init__(self) -> None:
-        for key in ("min_scale", "horizontal_flip", "vertical_flip", "colour_jitter"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise UserError(f"augmentation.{key}={getattr(self, key)}: it is between 0 and 1.")
-        if self.min_scale == 0 or self.max_aspect < 1:
-            raise UserError("augmentation.min_scale is above 0, augmentation.max_aspect at least 1.")
+    # By name, modules with `_target_` from float images `[C, H, W]`, 0 to 1, to such of the same shape.
+    transforms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def varies(self) -> bool:
-        """Whether two views of a image can differ."""
+        """Whether two views of an image can differ."""
         return self != Augmentation(max_aspect=self.max_aspect)  # It is of no use without random crops.
+
+    @property
+    def crop_margin(self) -> float:
+        """How many times the crop's side an image needs to have for the narrowest random crop to be sharp."""
+        return math.sqrt(self.max_aspect / self.min_scale) if self.min_scale < 1 else 1.0
+
+
+def augmentation_key(augmentation: Augmentation) -> str:
+    """Return a text of all settings; an empty `transforms` changes nothing, so it is left out."""
+    return json.dumps({k: value for k, value in asdict(augmentation).items() if k != "transforms" or value})
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> v2.Compose:
-    """Return the transform of an RGB image to `[3, H, W]`, as the weights' own preprocessing does it."""
+    """Return the transform of an image to `[C, H, W]`, as the weights' own preprocessing does it."""
     return v2.Compose([*resize_and_crop(preprocessing), *to_input(preprocessing)])
 
 
 def evaluation_crop(preprocessing: Preprocessing) -> v2.Compose:
-    """Return the transform of an RGB image to uint8 `[3, H, W]`; `normalisation` does the rest."""
-    return v2.Compose([*resize_and_crop(preprocessing), v2.PILToTensor()])
+    """Return the transform of an image to the crop `[C, H, W]` before `normalisation`: uint8 for RGB."""
+    return v2.Compose([*resize_and_crop(preprocessing), *to_input(preprocessing)[:1]])
 
 
 def normalisation(preprocessing: Preprocessing) -> torch.nn.Sequential:
-    """Return the steps from uint8 images `[..., 3, H, W]` to the network's input."""
     return torch.nn.Sequential(*to_input(preprocessing)[1:])
 
 
 def training_transform(preprocessing: Preprocessing, augmentation: Augmentation) -> v2.Compose:
-    """Return the varied transform of an RGB image to `[3, H, W]`; all chance is torch's."""
+    """Return the varied transform of an image to `[C, H, W]`; all chance is torch's.
+
+    Raises UserError where the augmentation cannot be applied to images of this number of channels.
+    """
+    channels, crop = preprocessing.channels, preprocessing.crop
+    for key in ("colour_jitter", "trivial_augment"):
+        if channels != 3 and getattr(augmentation, key):
+            raise UserError(f"augmentation.{key} needs RGB images (data.channels={channels}); turn it off.")
     steps = resize_and_crop(preprocessing)
     if augmentation.min_scale < 1:
-        steps = [
-            v2.RandomResizedCrop(
-                list(preprocessing.crop),
-                scale=(augmentation.min_scale, 1.0),
-                ratio=(1 / augmentation.max_aspect, augmentation.max_aspect),
-                interpolation=INTERPOLATIONS[preprocessing.interpolation],
-                antialias=preprocessing.antialias,
-            )
-        ]
+        margin = min(augmentation.crop_margin, MOST_MARGIN)
+        whole = round(margin * crop[0]), round(margin * crop[1])
+        is_cropped = preprocessing.fit == "crop"
+        steps = [] if is_cropped else resize_and_crop(replace(preprocessing, resize=whole, crop=whole))
+        random_crop = v2.RandomResizedCrop(
+            list(crop),
+            scale=(augmentation.min_scale, 1.0),
+            ratio=(1 / augmentation.max_aspect, augmentation.max_aspect),
+            interpolation=interpolation(preprocessing),
+            antialias=preprocessing.antialias,
+        )
+        steps.append(random_crop)
     if augmentation.horizontal_flip:
         steps.append(v2.RandomHorizontalFlip(augmentation.horizontal_flip))
     if augmentation.vertical_flip:
         steps.append(v2.RandomVerticalFlip(augmentation.vertical_flip))
-    if augmentation.colour_jitter:
-        strength = augmentation.colour_jitter
+    if strength := augmentation.colour_jitter:
         steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
     if augmentation.trivial_augment:
         steps.append(v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR))
-    return v2.Compose([*steps, *to_input(preprocessing)])
-
-
-def resize_and_crop(preprocessing: Preprocessing) -> list[torch.nn.Module]:
-    """Return the steps to the evaluation crop, on the Pillow image."""
-    steps: list[torch.nn.Module] = [
-        resizing(preprocessing, preprocessing.resize),
-        v2.CenterCrop(list(preprocessing.crop)),
-    ]
-    # A resized strip of 60,000 x 1 pixels would take gigabytes.
-    return [CropStrips(), *steps] if len(preprocessing.resize) == 1 else steps
-
-
-class CropStrips(torch.nn.Module):
-    """Crops a image that is more than 16 times as long as wide to its middle; others stay as they are.
-
-    Resizing its shorter side and cropping the centre would end in the same place.
-    """
-
-    def forward(self, image: Image.Image) -> Image.Image:
-        """Return a image whose longer side is at most 16 times the shorter one."""
-        longest = MOST_ASPECT * min(image.size)
-        left, top = (max(0, side - longest) // 2 for side in image.size)
-        if not left and not top:
-            return image
-        return image.crop((left, top, image.width - left, image.height - top))
-
-
-def resizing(preprocessing: Preprocessing, size: tuple[int, ...]) -> v2.Resize:
-    """Return the weights' own way to resize, to (shorter side,) or (height, width) in pixels."""
-    mode = INTERPOLATIONS[preprocessing.interpolation]
-    return v2.Resize(list(size), interpolation=mode, antialias=preprocessing.antialias)
+    *to_float, normalise = to_input(preprocessing)
+    own = [build_own(*entry, preprocessing) for entry in augmentation.transforms.items() if entry[1]]
+    return v2.Compose([*steps, *to_float, *own, normalise])
 
 
 def to_input(preprocessing: Preprocessing) -> list[torch.nn.Module]:
-    """Return the steps from a cropped Pillow image to a normalised tensor."""
     return [
-        v2.PILToTensor(),
+        v2.PILToTensor() if preprocessing.channels == 3 else CLAMP,
         # Divides by 255 as the weights' authors did; v2's multiplies by 1/255, another last bit.
         ConvertImageDtype(torch.float32),
         v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
     ]
 
 
-def decoding_side(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> int:
-    """Return how many pixels the shorter side of a decoded image has to have for the transform.
-
-    Without an augmentation it is what evaluation needs.
-    """
-    needed = float(max(preprocessing.resize))
-    if augmentation is not None and augmentation.min_scale < 1:
-        # The narrowest crop of the smallest area still has to have the pixels that it is resized to.
-        needed = max(preprocessing.crop) * math.sqrt(augmentation.max_aspect / augmentation.min_scale)
-    return math.ceil(DECODING_MARGIN * needed)
-
-
-def kept_size(preprocessing: Preprocessing, augmentation: Augmentation | None = None) -> tuple[int, ...]:
-    """Return the size of a decoded image that is kept: (shorter side,) or (height, width), in pixels.
-
-    Without random crops it is what the transform resizes to, so that resizing once more changes nothing.
-    """
-    if augmentation is None or augmentation.min_scale == 1:
-        return preprocessing.resize
-    return (max(*preprocessing.resize, math.ceil(KEPT_MARGIN * max(preprocessing.crop))),)
-
-
-def with_image_size(preprocessing: Preprocessing, size: int) -> Preprocessing:
-    """Return the preprocessing for square crops of `size` pixels, resized in proportion."""
-    ratios = [r / c for r, c in zip(preprocessing.resize, preprocessing.crop, strict=False)]
-    resize = tuple(round(size * ratio) for ratio in ratios)
-    return replace(preprocessing, resize=resize, crop=(size, size))
-
-
-def apply(transform: v2.Compose, image: Image.Image, seed: int | None = None) -> torch.Tensor:
+def apply(transform: torch.nn.Module, image: AnyImage, seed: int | None = None) -> torch.Tensor:
     """Return the transformed image; with a seed, torch's generator is used from there and put back."""
-    if seed is None:
-        tensor: torch.Tensor = transform(image)
-        return tensor
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        seeded: torch.Tensor = transform(image)
-        return seeded
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return transform(image)

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from graft.errors import UserError
+
 Parts = tuple[str, ...]  # a path below the root
 
 # Folders that file servers, file managers and archivers make, in lower case.
@@ -43,30 +45,18 @@ class Walk:
         self.unreadable: dict[Parts, str] = {}
 
     def __iter__(self) -> Iterator[Parts]:
-        stack = [self._entries((), frozenset())]
-        while stack:
-            entry = next(stack[-1], None)
-            if entry is None:
-                stack.pop()
-                continue
-            parts, above = entry
-            if above is None:
-                yield parts
-            else:
-                stack.append(self._entries(parts, above))
+        return self._files((), frozenset())
 
-    def _entries(
-        self, parts: Parts, above: frozenset[tuple[int, int]]
-    ) -> Iterator[tuple[Parts, frozenset[tuple[int, int]] | None]]:
-        """Yield what lies in a folder: files with None, folders with the identities of those they lie in."""
+    def _files(self, parts: Parts, above: frozenset[tuple[int, int]]) -> Iterator[Parts]:
+        """Yield what lies below a folder; `above` has the identities of the folders that it lies in."""
         folder = self.root.joinpath(*parts)
         try:
             status = folder.stat()
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
         except OSError as error:
             self.unreadable[parts] = error.strerror or str(error)
-            yield parts, None
+            yield parts
             return
         identity = (status.st_dev, status.st_ino)
         if identity in above:
@@ -77,15 +67,18 @@ class Walk:
             if entry.name.startswith("."):
                 continue
             if not is_folder(entry):
-                yield (*parts, entry.name), None
+                yield (*parts, entry.name)
             elif entry.name.lower() in LITTER:
                 self.litter.append(entry.name)
             else:
-                yield (*parts, entry.name), above | {identity}
+                yield from self._files((*parts, entry.name), above | {identity})
+
+    def refuse_unreadable(self) -> None:
+        for parts, reason in self.unreadable.items():
+            raise UserError(f"data.root: {self.root.joinpath(*parts)} cannot be listed ({reason}).")
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether the entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:

@@ -1,1 +1,1 @@
-"""What the frozen front of a network makes of the images, computed once: see `graft.features.cache`."""
+"""Cached features of a frozen backbone, and the solver that fits a linear head to them."""

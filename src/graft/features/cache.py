@@ -1,12 +1,7 @@
-"""Lets what learns do so from what the frozen parts before it make of the images, which is stored.
+"""Frozen layers run once per image; the head reads their cached outputs.
 
-Where only the head learns, that is the features of the whole backbone; where the last parts of the backbone
-learn too, the activations at the boundary (`graft.features.boundary`), if storing them saves enough time
-(`graft.features.estimate`).
-
-The folder of all features has one folder a recipe (network, weights, preprocessing, ...), which holds rows
-under keys made of the images' own bytes. So another run, seed or optimizer, every job of a sweep and a data
-set that has grown find what is there.
+`cache.dir` has one folder of features per recipe (network, weights, preprocessing, ...). The key of a row is
+made of the image's bytes, so other seeds, every job of a sweep and a data set that has grown reuse the rows.
 """
 
 import logging
@@ -16,199 +11,124 @@ from dataclasses import dataclass
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset
 
-from graft.data.module import ImageFolderDataModule
+from graft.data.module import ImageDataModule
 from graft.errors import UserError
-from graft.features.boundary import Cut, find_cut, leading_parts, learns
 from graft.features.dataset import FeatureDataset
-from graft.features.estimate import estimate, operations_of
 from graft.features.extraction import extract_missing
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.features.views import Views
-from graft.models.backbones import stages
+from graft.models.classifier import Classifier
 from graft.models.freezing import Phase
-from graft.models.tail import Tail
-from graft.training.module import TransferModule
 
 log = logging.getLogger(__name__)
 
-DTYPES = ("float32", "float16")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-ENOUGH_VIEWS = 4000  # Of all training images together, where their number is left to Graft ...
+ENOUGH_VIEWS = 4000  # With features.views=auto, of all training images together ...
 MOST_VIEWS = 8  # ... and of each.
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The settings `features`: whether, how many views, in which numbers.
+    """The settings `features`; see `FeatureSettings`."""
 
-    Raises UserError for a value that is none of the choices.
-    """
-
-    cache: bool | str
-    views: int | str
+    cache: bool | str  # auto: where it is possible; true: UserError where it is not
+    views: int | str  # of each training image; 0: no cache
     dtype: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.cache, bool) and self.cache != "auto":
-            raise UserError(f"features.cache={self.cache}: write auto, true or false.")
-        is_number = isinstance(self.views, int) and not isinstance(self.views, bool) and self.views >= 0
-        if self.views != "auto" and not is_number:
-            raise UserError(f"features.views={self.views}: write auto, or a number (0: no cache).")
-        if self.dtype not in DTYPES:
-            raise UserError(f"features.dtype={self.dtype}: write one of {', '.join(DTYPES)}.")
-
-    def serves(self, module: TransferModule, trainer: L.Trainer) -> bool:
-        """Return whether what the module's phase lets learn could do so from stored rows, and may.
-
-        Raises UserError where `cache=true` asks for what cannot be.
-        """
-        if self.cache is False or self.views == 0 or not has_frozen_stage(module):
-            return False
-        backbone = module.classifier.backbone
-        if module.mix is not None:
-            return self._may_go_on("loss.mixup and loss.cutmix mix images")
-        if trainer.precision not in PRECISIONS:
-            return self._may_go_on(
-                f"trainer.precision={trainer.precision} is none of {', '.join(PRECISIONS)}"
-            )
-        if {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
-            return self._may_go_on("only a part of the batches is asked for")
-        if learns(backbone) and not any(leading_parts(backbone)):
-            return self._may_go_on("the network learns from its first part on")
-        if learns(backbone) and backbone.auxiliary:
-            return self._may_go_on(f"{backbone.name} has auxiliary classifiers, which learn from its middle")
-        return True
 
     def features(
         self,
-        module: TransferModule,
-        data: ImageFolderDataModule,
+        classifier: Classifier,
+        data: ImageDataModule,
         trainer: L.Trainer,
         phase: Phase,
         splits: Sequence[str],
-    ) -> tuple[dict[str, FeatureDataset], Tail | None]:
-        """Return the rows of the splits and what goes on from them; what is not stored yet is computed.
+        mixes: bool,
+    ) -> dict[str, FeatureDataset]:
+        """Return the cached features of the splits, computing those that are missing; {} to use images.
 
-        Without rows and None where the network cannot be cut where learning begins, where they would take
-        more room than the cache may, where its folder cannot be used, or where they save no time. Raises
-        UserError where `cache=true` and one of the first three holds.
+        Features are cached where the whole backbone is frozen. `mixes`: whether images of a batch are mixed.
+        Raises UserError where `cache=true` and such features cannot be cached.
         """
-        assert data.preprocessing is not None
+        is_frozen = not any(parameter.requires_grad for parameter in classifier.backbone.parameters())
+        if self.cache is False or self.views == 0 or not is_frozen:
+            return {}
+        if mixes:
+            return self._use_images("regularisation.mixup and cutmix mix images")
+        if trainer.precision not in PRECISIONS:
+            choices = ", ".join(PRECISIONS)
+            return self._use_images(f"trainer.precision={trainer.precision} is none of {choices}")
+        if {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
+            return self._use_images("only a part of the batches is asked for")
         device = trainer.strategy.root_device
-        backbone = module.classifier.backbone.to(device).eval()
-        images = noise(data.preprocessing.crop).to(device)
-        cut = find_cut(module.classifier, images)
-        if cut is None:
-            self._may_go_on(f"{backbone.name} cannot be cut where learning begins")
-            return {}, None
-        fast = cut.front
+        backbone = classifier.backbone.to(device).eval()
+        network: nn.Module = backbone
+        image_shape = (len(data.preprocessing.mean), *data.preprocessing.crop)
 
         @torch.inference_mode()
-        def activations(images: Tensor) -> Tensor:
+        def extract(images: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                found: Tensor = fast(images.to(device, memory_format=torch.channels_last))
-            return found.float()
+                features: Tensor = network(images.to(device, memory_format=torch.channels_last))
+            return features.float()
 
-        views = self.views_of(data, phase, splits, learns(backbone))
-        shape = activations(torch.zeros(1, 3, *data.preprocessing.crop)).shape[1:]
-        if not self._are_worth_storing(
-            cut, views, phase.epochs, shape.numel(), images, data.cache_room.limit_gb
-        ):
-            return {}, None
+        count = number_of_views(self.views, data, phase)
+        views = {split: Views(data, split, count if split == "train" else 1) for split in splits}
+        width = extract(torch.zeros(1, *image_shape)).shape[1]
+        size = sum(map(len, views.values())) * width * np.dtype(self.dtype).itemsize / 1e9
+        if size > data.cache_room.limit_gb:
+            reason = f"they would take {size:.2g} GB, and cache.limit_gb={data.cache_room.limit_gb}"
+            return self._use_images(reason, "raise it, or write features.cache=auto")
         if self.views == "auto" and data.augmentation.varies:
-            count = views["train"].count
-            log.info(
-                "features   %d views of each training image, all but one augmented (features.views)", count
-            )
-        made_by = recipe(backbone, cut, data.preprocessing, self.dtype, str(trainer.precision), device)
-        keys = np.concatenate([view.keys for view in views.values()])
+            message = "features   %d views of each training image, all but one augmented (features.views)"
+            log.info(message, count)
+        made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
         folder = data.cache_room.features / recipe_digest(made_by)
         failure = None
         try:
             with data.cache_room.filling(folder, made_by) as use:
-                store = FeatureStore(folder, shape.numel(), self.dtype, use)
+                store = FeatureStore(folder, width, self.dtype, use)
+                for split_views in views.values():
+                    is_missing = store.locate(split_views.keys)[:, 0].reshape(-1, split_views.count) < 0
+                    if is_missing[:, 1:].any():
+                        split_views.keep_decoded(data)
+                    if is_missing.any() and network is backbone:
+                        network = folded(backbone, noise(image_shape).to(device))
+                keys = np.concatenate([split_views.keys for split_views in views.values()])
                 every: ConcatDataset[Tensor] = ConcatDataset(views.values())
-                if (store.locate(keys)[:, 0] < 0).any():
-                    for of_split in views.values():
-                        absent = store.locate(of_split.keys)[:, 0].reshape(-1, of_split.count) < 0
-                        if absent[:, 1:].any():
-                            of_split.keep_decoded(data)
-                    fast = folded(cut.front, images)
-                extract_missing(
-                    store, keys, every, lambda p: activations(p).flatten(1), data.batch_size, data.num_workers
-                )
+                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers)
         except OSError as error:
             failure = f"{error.filename or folder} cannot be used ({error.strerror or error})"
-        if not trainer.strategy.reduce_boolean_decision(failure is None):  # All processes go the same way.
-            self._may_go_on(
+        if not trainer.strategy.reduce_boolean_decision(failure is None):  # The same in all processes.
+            return self._use_images(
                 failure or "another process cannot use the folder",
                 "make room there, choose another folder with cache.dir=DIR, or write features.cache=auto",
             )
-            return {}, None
-        rows = {split: FeatureDataset(store, of_split) for split, of_split in views.items()}
-        return rows, cut.tail(module.classifier, shape)
+        return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
 
-    def views_of(
-        self, data: ImageFolderDataModule, phase: Phase, splits: Sequence[str], backbone_learns: bool
-    ) -> dict[str, Views]:
-        """Return the views of the splits: several of a training image, one of the others."""
-        is_set = isinstance(self.views, int)
-        count = self.views if is_set else default_views(data, phase, backbone_learns)
-        return {split: Views(data, split, int(count) if split == "train" else 1) for split in splits}
-
-    def _are_worth_storing(
-        self, cut: Cut, views: dict[str, Views], epochs: int, width: int, images: Tensor, limit_gb: float
-    ) -> bool:
-        """Return whether the rows fit into the cache, and those of a cut network save time or have to be."""
-        row = width * np.dtype(self.dtype).itemsize
-        size = sum(map(len, views.values())) * row / 1e9
-        if size > limit_gb:
-            reason = f"they would take {size:.2g} GB, and cache.limit_gb={limit_gb}"
-            return self._may_go_on(reason, "raise it, or write features.cache=auto")
-        if cut.before is None:
-            return True
-        found = estimate(views, epochs, row, operations_of(cut.front, images[:1]), images.device)
-        is_stored = found.pays or self.cache is True
-        log.info(
-            "features   up to %s are %sstored: %s",
-            cut.before.removeprefix("network."),
-            "" if is_stored else "not ",
-            found,
-        )
-        return is_stored
-
-    def _may_go_on(self, reason: str, advice: str = "write features.cache=auto") -> bool:
-        """Say why images are used and return False; UserError where that was excluded."""
+    def _use_images(
+        self, reason: str, advice: str = "write features.cache=auto"
+    ) -> dict[str, FeatureDataset]:
         if self.cache is True:
             raise UserError(f"features.cache=true, but {reason}; {advice}.")
-        log.info("features   are not stored: %s", reason)
-        return False
+        log.info("features   are not cached: %s", reason)
+        return {}
 
 
-def has_frozen_stage(module: TransferModule) -> bool:
-    """Return whether nothing learns of at least one stage of the backbone."""
-    backbone = module.classifier.backbone
-    learning = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
-    return any(learning.isdisjoint(stage.parameters) for stage in stages(backbone))
+def noise(shape: tuple[int, ...]) -> Tensor:
+    """Return two images `[2, C, H, W]` of noise, the same every time, without the global generator."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *shape, generator=generator).contiguous(memory_format=torch.channels_last)
 
 
-def noise(crop: tuple[int, int]) -> Tensor:
-    """Return two images `[2, 3, H, W]` of noise, the same every time; the global generator stays."""
-    chance = torch.Generator().manual_seed(0)
-    return torch.randn(2, 3, *crop, generator=chance).contiguous(memory_format=torch.channels_last)
-
-
-def default_views(data: ImageFolderDataModule, phase: Phase, backbone_learns: bool) -> int:
-    """Return how many views of each training image are stored: the fewer images, the more.
-
-    What learns within the backbone has enough parameters to need as much augmentation as there may be.
-    """
+def number_of_views(setting: int | str, data: ImageDataModule, phase: Phase) -> int:
+    """Return how many views of each training image are cached; with `auto`, more of fewer images."""
+    if isinstance(setting, int):
+        return setting
     if not data.augmentation.varies:
         return 1
-    enough = MOST_VIEWS if backbone_learns else round(ENOUGH_VIEWS / len(data.samples["train"]))
+    enough = round(ENOUGH_VIEWS / len(data.images.samples["train"]))
     return min(max(enough, 1), MOST_VIEWS, phase.epochs)

@@ -1,4 +1,4 @@
-"""Stored features as a data set: the same keys, order and labels as the images they come from."""
+"""Cached features as a data set with the order and labels of the images that they are computed from."""
 
 from collections.abc import Iterator
 
@@ -12,16 +12,13 @@ from graft.features.views import Views
 
 
 class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The rows of a split's views, features or flattened activations, all of which are stored.
-
-    The seed that would augment a image chooses one of its views.
-    """
+    """The features of a split's views; the seed that augments an image selects one of its views."""
 
     def __init__(self, store: FeatureStore, views: Views) -> None:
         self.store = store
-        self.places = store.locate(views.keys).reshape(-1, views.count, 2)
-        assert (self.places >= 0).all()
-        self.labels = torch.tensor(views.labels)
+        self.locations = store.locate(views.keys).reshape(-1, views.count, 2)
+        assert (self.locations >= 0).all()
+        self.labels = torch.stack([torch.as_tensor(label) for label in views.labels])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,16 +28,16 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
         return features[0], labels[0]
 
     def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
-        """Return features `[B, width]` and labels `[B]`."""
+        """Return features `[B, width]` and labels `[B, ...]`."""
         indices = [index for index, _ in keys]
-        views = [0 if seed is None else seed % self.places.shape[1] for _, seed in keys]
-        rows = self.store.read(self.places[indices, views])
+        views = [0 if seed is None else seed % self.locations.shape[1] for _, seed in keys]
+        rows = self.store.read(self.locations[indices, views])
         return torch.from_numpy(rows).float(), self.labels[indices]
 
-    def chunks(self, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features `[n, width]` and labels `[n]` of all views of all images, `n` at most `rows`."""
-        places = self.places.reshape(-1, 2)
-        labels = self.labels.repeat_interleave(self.places.shape[1])
-        for start in range(0, len(places), rows):
-            features = torch.from_numpy(self.store.read(places[start : start + rows])).float()
-            yield features, labels[start : start + rows]
+    def chunks(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield features `[n, width]` and labels `[n, ...]` of all views of all images, n <= size."""
+        locations = self.locations.reshape(-1, 2)
+        labels = self.labels.repeat_interleave(self.locations.shape[1], dim=0)
+        for start in range(0, len(locations), size):
+            rows = self.store.read(locations[start : start + size])
+            yield torch.from_numpy(rows).float(), labels[start : start + size]

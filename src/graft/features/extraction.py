@@ -1,9 +1,9 @@
-"""Runs a frozen backbone over the views of images that are not stored yet."""
+"""Runs a frozen backbone over the views of images whose features are not stored yet."""
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from graft.features.store import FeatureStore
 
 log = logging.getLogger(__name__)
 
-SEGMENT = 1 << 24  # Bytes after which rows are written: an interruption loses at most these.
+SEGMENT = 1 << 24  # bytes after which rows are written: an interruption loses at most these
 
 
 def extract_missing(
@@ -28,9 +28,9 @@ def extract_missing(
     batch_size: int,
     num_workers: int,
 ) -> None:
-    """Store the rows of all keys `[n]` that are not there, each once.
+    """Store the rows of all keys `[n]` that are missing, each once.
 
-    `views[i]` is the image `[3, H, W]` of key i; `extract` makes features `[B, width]` of such.
+    `views[i]` is the image `[C, H, W]` of key i; `extract` maps images to features `[B, width]`.
     """
     absent = np.flatnonzero(store.locate(keys)[:, 0] < 0)
     missing = absent[np.sort(np.unique(keys[absent], return_index=True)[1])]
@@ -46,7 +46,8 @@ def extract_missing(
         generator=torch.Generator(),  # A loader without its own draws from the global one.
     )
     done, rows = 0, []
-    for images in with_progress(loader):
+    console, is_watched = Console(stderr=True), sys.stderr.isatty()
+    for images in track(loader, "caching features", console=console, transient=True, disable=not is_watched):
         rows.append(as_stored(extract(images).cpu().numpy(), store.dtype))
         waiting = sum(map(len, rows))
         is_last = done + waiting == len(missing)
@@ -59,7 +60,7 @@ def extract_missing(
 
 
 def as_stored(features: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return the features in the type that is stored; UserError where it cannot hold finite ones."""
+    """Return the features as `dtype`; UserError where finite ones overflow."""
     with np.errstate(over="ignore"):
         stored = features.astype(dtype)
     if not np.isfinite(stored).all() and np.isfinite(features).all():
@@ -68,11 +69,3 @@ def as_stored(features: np.ndarray, dtype: np.dtype) -> np.ndarray:
             "write features.dtype=float32."
         )
     return stored
-
-
-def with_progress(batches: DataLoader[Tensor]) -> Iterable[Tensor]:
-    """Return the batches; where someone looks on, taking them moves a progress bar."""
-    if not sys.stderr.isatty():
-        return batches
-    console = Console(stderr=True)
-    return track(batches, "running the backbone once", console=console, transient=True)

@@ -1,7 +1,6 @@
-"""Fits a linear head to stored features to convergence, by L-BFGS instead of a fixed number of steps.
+"""Fits a linear head to cached features to convergence, by L-BFGS instead of a fixed number of steps.
 
-This is multinomial logistic regression with an L2 penalty whose strength is chosen on the validation split:
-the strongest linear probe there is, and a head for `lp_ft` that no more epochs would improve.
+This is multinomial logistic regression with an L2 penalty whose strength is selected on the validation split.
 """
 
 import logging
@@ -20,66 +19,70 @@ from graft.models.freezing import HEAD, Phase
 
 log = logging.getLogger(__name__)
 
-STRENGTHS = tuple(
-    10.0**exponent for exponent in range(0, -7, -1)
-)  # strong to weak: each starts from the last
-ROWS = 8192  # features in memory at once
-MOST_ITERATIONS = 200
-FLAT = 1e-5  # largest entry of the gradient at which the fit has converged
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # Strong to weak: each starts from the last.
+CHUNK = 8192  # features in memory at once
+MAX_ITERATIONS = 200
+TOLERANCE = 1e-5  # largest entry of the gradient at which the fit has converged
 REMEDY = "Write features.dtype=float32, or look at the images and at model.weights."
-SMALLEST_SPREAD = 1e-6  # A feature that varies less is not scaled up.
+SMALLEST_STD = 1e-6  # A feature that varies less is not scaled up.
 
 
 def with_solved_head(
-    phases: Sequence[Phase], solver: str | None, head: nn.Module, learning_rate: float | str | None
+    phases: Sequence[Phase],
+    solver: str | None,
+    head: nn.Module,
+    learning_rate: float | str | None,
+    loss: nn.Module,
 ) -> list[Phase]:
-    """Return the phases; with `solver=lbfgs`, the first one's head is solved instead of learning by steps.
+    """Return the phases; with `solver=lbfgs`, the first one solves its head instead of training it by steps.
 
-    That phase then has one epoch with rate 0, in which the head is measured and saved. Raises UserError where
-    that cannot be.
+    That phase has one epoch with learning rate 0, in which the head is measured and saved. Raises UserError
+    where the phase, the head or the loss does not allow it.
     """
     if solver is None:
         return list(phases)
     if solver != "lbfgs":
         raise UserError(f"head.solver={solver}: write lbfgs or null.")
-    if phases[0].learns != (HEAD,):
+    if phases[0].trainable != (HEAD,):
         raise UserError("head.solver=lbfgs fits the head of a frozen backbone; write freeze=true or lp_ft.")
     if not isinstance(head, nn.Linear):
         raise UserError("head.solver=lbfgs fits a plain linear head: leave head.hidden and head.dropout out.")
     if learning_rate == "auto":
-        raise UserError("learning_rate=auto finds the rate of a head that learns by steps; leave it out.")
+        raise UserError("learning_rate=auto is for a head that is trained by steps; leave it out.")
+    if type(loss) is not nn.CrossEntropyLoss:  # Subclasses compute something else.
+        raise UserError(
+            f"head.solver=lbfgs minimises cross-entropy, not {type(loss).__name__}; "
+            "write head.solver=null or loss=cross_entropy."
+        )
     return [replace(phases[0], epochs=1, rate=0.0, patience=None, is_solved=True), *phases[1:]]
 
 
 def solve_head(
-    head: nn.Linear,
-    train: FeatureDataset,
-    val: FeatureDataset,
-    label_smoothing: float = 0.0,
-    class_weights: Tensor | None = None,
+    head: nn.Linear, train: FeatureDataset, val: FeatureDataset, loss: nn.CrossEntropyLoss
 ) -> float:
-    """Give the head the weights that fit all views of the training features best; return their L2 strength.
+    """Give the head the weights that minimise `loss` over all training views; return their L2 strength.
 
-    The loss is mean cross-entropy plus half the strength times the squared weights of features that are
-    scaled to a spread of 1. The strength is the one with the lowest cross-entropy on `val`. Raises UserError
-    where no strength gives a finite one.
+    Minimised is `loss` plus half the strength times the squared weights of features that are scaled to a
+    standard deviation of 1. The strength is the one with the lowest plain cross-entropy on `val`. Raises
+    UserError for labels that are not classes `[N]`, and where no strength gives a finite cross-entropy.
     """
+    if train.labels.ndim != 1 or train.labels.dtype != torch.int64:
+        raise UserError("head.solver=lbfgs is for task=multiclass; write head.solver=null.")
     began = time.monotonic()
-    weights = None if class_weights is None else class_weights.cpu()
-    mean, spread = moments(train)
-    if not (mean.isfinite().all() and spread.isfinite().all()):
+    mean, std = moments(train)
+    if not (mean.isfinite().all() and std.isfinite().all()):
         raise UserError(f"head.solver=lbfgs: a training image has a feature that is not finite. {REMEDY}")
     weight = torch.zeros(head.weight.shape, requires_grad=True)
     bias = torch.zeros(head.out_features, requires_grad=True)
     best: tuple[float, float, Tensor, Tensor] = (float("inf"), 0.0, head.weight, head.bias)
     rises = 0
     for strength in STRENGTHS:
-        minimise(weight, bias, train, mean, spread, strength, label_smoothing, weights)
-        plain = (weight.detach() / spread, bias.detach() - weight.detach() / spread @ mean)
-        loss = mean_loss(val, *plain)
-        rises = rises + 1 if loss >= best[0] else 0
-        if loss < best[0]:
-            best = (loss, strength, *plain)
+        minimise(weight, bias, train, mean, std, strength, loss)
+        unscaled = (weight.detach() / std, bias.detach() - weight.detach() / std @ mean)
+        val_loss = mean_loss(val, *unscaled)
+        rises = rises + 1 if val_loss >= best[0] else 0
+        if val_loss < best[0]:
+            best = (val_loss, strength, *unscaled)
         if rises == 2:
             break  # Weaker ones only overfit more.
     if not math.isfinite(best[0]):
@@ -97,18 +100,18 @@ def minimise(
     bias: Tensor,
     train: FeatureDataset,
     mean: Tensor,
-    spread: Tensor,
+    std: Tensor,
     strength: float,
-    label_smoothing: float,
-    class_weights: Tensor | None,
+    loss: nn.CrossEntropyLoss,
 ) -> None:
     """Move `weight` `[classes, width]` and `bias` `[classes]`, of scaled features, to the minimum."""
-    counts = torch.bincount(train.labels, minlength=len(bias)).float() * train.places.shape[1]
+    class_weights = None if loss.weight is None else loss.weight.cpu()
+    counts = torch.bincount(train.labels, minlength=len(bias)).float() * train.locations.shape[1]
     total = float((counts if class_weights is None else counts * class_weights).sum())
     optimizer = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=MOST_ITERATIONS,
-        tolerance_grad=FLAT,
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=TOLERANCE,
         history_size=20,
         line_search_fn="strong_wolfe",
     )
@@ -117,19 +120,19 @@ def minimise(
         optimizer.zero_grad()
         penalty = strength / 2 * weight.square().sum()
         penalty.backward()
-        loss = penalty.item()
-        for features, labels in train.chunks(ROWS):
-            scaled = weight / spread
+        value = penalty.item()
+        for features, labels in train.chunks(CHUNK):
+            scaled = weight / std
             part = F.cross_entropy(
                 features @ scaled.T + (bias - scaled @ mean),
                 labels,
                 weight=class_weights,
-                label_smoothing=label_smoothing,
+                label_smoothing=loss.label_smoothing,
                 reduction="sum",
             )
             (part / total).backward()
-            loss += part.item() / total
-        return loss
+            value += part.item() / total
+        return value
 
     with torch.enable_grad():
         optimizer.step(closure)
@@ -138,19 +141,18 @@ def minimise(
 def moments(features: FeatureDataset) -> tuple[Tensor, Tensor]:
     """Return the mean and the standard deviation `[width]` of every feature; 1 where it hardly varies."""
     count, total, squares = 0, torch.zeros(1), torch.zeros(1)
-    for rows, _ in features.chunks(ROWS):
+    for rows, _ in features.chunks(CHUNK):
         count += len(rows)
         total = total + rows.double().sum(dim=0)
         squares = squares + rows.double().square().sum(dim=0)
     mean = total / count
-    spread = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(spread < SMALLEST_SPREAD, 1.0, spread).float()
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.float(), torch.where(std < SMALLEST_STD, 1.0, std).float()
 
 
 def mean_loss(features: FeatureDataset, weight: Tensor, bias: Tensor) -> float:
-    """Return the mean cross-entropy of a linear head."""
     losses = [
         F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
-        for rows, labels in features.chunks(ROWS)
+        for rows, labels in features.chunks(CHUNK)
     ]
     return float(torch.cat(losses).mean())

@@ -6,7 +6,7 @@ from graft.settings import CountOrZero, Settings
 
 
 class FeatureSettings(Settings):
-    """`features`: whether what the frozen front makes of the images is stored, and how."""
+    """`features`: whether and how the features of a frozen backbone are cached."""
 
     cache: bool | Literal["auto"]
     views: Literal["auto"] | CountOrZero

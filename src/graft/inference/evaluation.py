@@ -1,140 +1,89 @@
-"""Measures a trained model on any labelled folder: the work of `scripts/evaluate.py`."""
+"""Measures a trained model on labelled images: the work of `scripts/evaluate.py`."""
 
-import json
-import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from graft.data.folder import Sample, scan_folder
-from graft.data.splits import SPLITS, read_splits
+from graft.data.sample import SPLITS, Sample
+from graft.data.sources import open_source
+from graft.data.splits_file import read_splits
 from graft.errors import UserError
 from graft.inference.model import Model
-from graft.inference.runtimes import load_model
-from graft.memory import keep_freed_memory
-from graft.tasks.metrics import classification_metrics, expected_calibration_error
+from graft.tasks.regression import Regression
+from graft.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of labelled images: `logits` `[N, num_classes]`, `labels` `[N]`, metrics."""
+    """What a model predicts for labelled images: `logits` `[N, C]`, `targets` `[N]` or `[N, C]`, metrics."""
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     logits: Tensor
-    labels: Tensor
+    targets: Tensor
     metrics: dict[str, float]
 
 
-def evaluate(model: Model, root: Path, samples: list[Sample], batch_size: int) -> Evaluation:
+def evaluate(model: Model, root: Path, samples: Sequence[Sample], batch_size: int) -> Evaluation:
     """Return the model's metrics on the images below `root`, the same as a run's test metrics.
 
-    Raises UserError where the folder's classes are not the model's, or a image cannot be read.
+    Raises UserError for classes that the model does not know, and for unreadable images.
     """
-    refuse_other_classes(root, samples, model.class_names)
-    logits, labels = scored(model, root, samples, batch_size)
-    temperature = None if model.temperature == 1.0 else model.temperature
-    return Evaluation(samples, logits, labels, measure(logits, labels, temperature))
+    refuse_other_columns(root, samples, model.task)
+    targets = torch.stack([model.task.encode(sample.target) for sample in samples])
+    logits = model.logits([root / sample.path for sample in samples], batch_size)
+    return Evaluation(samples, logits, targets, measure(model.task, logits, targets))
 
 
-def scored(model: Model, root: Path, samples: list[Sample], batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return the logits `[N, num_classes]` and the labels `[N]` of images of the model's classes."""
-    numbers = {name: number for number, name in enumerate(model.class_names)}
-    labels = torch.tensor([numbers[sample.class_name] for sample in samples])
-    return model.logits([root / sample.path for sample in samples], batch_size), labels
-
-
-def measure(logits: Tensor, labels: Tensor, temperature: float | None = None) -> dict[str, float]:
-    """Return cross-entropy, accuracy, F1, AUROC and calibration error (ECE), by name.
-
-    All are of the network's own probabilities; with a temperature, `ece_calibrated` is of those with it.
-    """
-    probabilities = logits.softmax(dim=1)
-    metrics = classification_metrics(logits.shape[1])
-    metrics.update(probabilities, labels)
-    found = {
-        "loss": F.cross_entropy(logits, labels).item(),
-        **{name: float(value) for name, value in metrics.compute().items()},
-        "ece": expected_calibration_error(probabilities, labels),
-    }
-    if temperature is not None:
-        calibrated = (logits / temperature).softmax(dim=1)
-        found["ece_calibrated"] = expected_calibration_error(calibrated, labels)
-    return found
+def measure(task: Task, logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return the plain loss, the task's metrics and its decision metrics by name."""
+    metrics = task.build_metrics()
+    metrics.update(task.scores(logits), task.metric_targets(targets))
+    values = {"loss": float(task.plain_loss(logits, targets))}
+    values |= {name: float(value) for name, value in metrics.compute().items()}
+    return values | task.decision_metrics(logits, targets)
 
 
 def labelled_images(
-    root: Path, split: str | None, splits_file: Path | None, layout: str = "auto"
-) -> list[Sample]:
-    """Return the images to measure: those of a split where there are splits, else all.
+    settings: Mapping[str, Any], task: Task, split: str | None = None, splits_file: Path | None = None
+) -> tuple[Path, list[Sample]]:
+    """Return the folder and the images to measure on: those of a split where there are splits, else all.
 
-    The split is `test` where there is one and no other is named. Raises UserError for one that is not there.
+    `settings` are those of `data`. The split is `test` unless another is named. Raises UserError for a split
+    that does not exist.
     """
-    samples = scan_folder(root, layout, needs_train=False)
+    source = open_source(settings)
+    samples = source.read(task, needs_train=False)
     if splits_file is not None:
         samples = read_splits(splits_file, samples)
-    there = [name for name in SPLITS if name in {sample.split for sample in samples}]
-    if not there and split is not None:
-        raise UserError(f"split={split}: {root} has no split folders; data.splits=splits.csv names splits.")
-    if there and (split or "test") not in there:
-        told = f"split={split} is not there" if split else "split=NAME is needed"
-        raise UserError(f"{told}: {splits_file or root} has {', '.join(there)}.")
-    return [sample for sample in samples if not there or sample.split == (split or "test")]
+    present = [name for name in SPLITS if name in {sample.split for sample in samples}]
+    origin = splits_file or settings.get("file") or source.root
+    if not present and split is not None:
+        raise UserError(f"split={split}: {origin} has no splits; data.splits=splits.csv names splits.")
+    if present and (split or "test") not in present:
+        problem = f"split={split} does not exist" if split else "split=NAME is needed"
+        raise UserError(f"{problem}: {origin} has {', '.join(present)}.")
+    chosen = [sample for sample in samples if not present or sample.split == (split or "test")]
+    return source.root, chosen
 
 
-def refuse_other_classes(root: Path, samples: list[Sample], class_names: list[str]) -> None:
-    """Raise a UserError for classes that only the folder has; say which ones only the model has."""
-    there = {sample.class_name for sample in samples}
-    unknown, missing = sorted(there - set(class_names)), sorted(set(class_names) - there)
-    if unknown:
+def refuse_other_columns(root: Path, samples: Sequence[Sample], task: Task) -> None:
+    """Raise UserError for classes that only the images have; print those that only the model has."""
+    targets = [sample.target for sample in samples]
+    if isinstance(task, Regression):
+        if any(len(target) != len(task.columns) for target in targets):
+            names = ",".join(task.columns)
+            raise UserError(f"the model predicts [{names}]: write data.target with the columns of these.")
+        return
+    if unknown := task.unknown(targets):
         raise UserError(
-            f"data.root={root} has classes that the model does not know: {', '.join(unknown)}. "
-            f"The model's classes: {', '.join(class_names)}."
+            f"{root} has classes that the model does not know: {', '.join(unknown)}. "
+            f"The model's classes: {', '.join(task.columns)}."
         )
-    if missing:
+    named = {name for target in targets for name in target}
+    if missing := [name for name in task.columns if name not in named]:
         sys.stderr.write(f"no images of {', '.join(missing)}: the metrics are of the other classes\n")
-
-
-def write_evaluation(
-    checkpoint: Path,
-    root: Path,
-    split: str | None,
-    splits_file: Path | None,
-    output: Path | None,
-    report: Path | None,
-    batch_size: int,
-    layout: str = "auto",
-) -> Evaluation:
-    """Print the model's metrics on a labelled folder.
-
-    They are written as JSON where `output` names a file, and as a page with figures where `report` does.
-    """
-    keep_freed_memory()
-    if output is not None and (output.suffix.lower() != ".json" or not output.parent.is_dir()):
-        raise UserError(f"output={output}: it is a .json file in a folder that exists.")
-    if report is not None and (report.suffix.lower() != ".html" or not report.parent.is_dir()):
-        raise UserError(f"report={report}: it is a .html file in a folder that exists.")
-    samples = labelled_images(root, split, splits_file, layout)
-    model = load_model(checkpoint)
-    found = evaluate(model, root, samples, batch_size)
-    width = max(map(len, found.metrics))
-    for name, value in found.metrics.items():
-        sys.stdout.write(f"{name:<{width}}  {value:.4f}\n")
-    sys.stdout.write(f"{len(samples)} images of {root}\n")
-    if output is not None:
-        output.write_text(
-            json.dumps(found.metrics | {"images": len(samples)}, indent=2) + "\n", encoding="utf-8"
-        )
-    if report is not None:
-        from graft.reporting.report.evaluation import (
-            write_evaluation_report,  # It loads matplotlib and jinja2.
-        )
-
-        given = {"checkpoint": checkpoint, "data.root": root, "data.splits": splits_file, "split": split}
-        settings = [shlex.quote(f"{key}={value}") for key, value in given.items() if value is not None]
-        command = " ".join(["python scripts/evaluate.py", *settings])
-        write_evaluation_report(report, found, model, checkpoint, root, command)
-    return found

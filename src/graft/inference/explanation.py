@@ -1,9 +1,7 @@
-"""Grad-CAM overlays: which part of a image speaks for its label (Selvaraju et al. 2017)."""
+"""Grad-CAM overlays: which part of an image speaks for its label or number (Selvaraju et al. 2017)."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -16,16 +14,16 @@ from graft.data.transforms import normalisation
 from graft.errors import UserError, import_extra
 from graft.inference.model import decoded_images
 from graft.inference.runtimes import OPENERS, best_device
-from graft.inference.search import base_folder, find_images
-from graft.memory import keep_freed_memory
 from graft.models.checkpoints import LoadedClassifier, load_classifier
+from graft.tasks.regression import Regression
+from graft.tasks.task import task_from
 
 BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A image's label, and where the network saw it; an unreadable image has only `error`."""
+    """An image's label, and where the network saw it; an unreadable image has only `error`."""
 
     path: Path
     label: str = ""
@@ -33,17 +31,27 @@ class Explanation:
     error: str = ""
 
 
-def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explanation]:
-    """Yield an explanation of every image's most probable class, in order, a batch in memory at a time.
+def explain(
+    loaded: LoadedClassifier,
+    paths: Iterator[Path],
+    bands: Sequence[int] | None = None,
+    allow: Sequence[str] = (),
+) -> Iterator[Explanation]:
+    """Yield an explanation of every image, in order, a batch in memory at a time.
 
-    Raises UserError for a network without feature maps, such as a vision transformer.
+    It explains the most probable class or label, or why the first number is above or below the mean of the
+    training images. `bands`, one or three, are shown as grey or as red, green and blue; None: the first ones.
+    Raises UserError for bands that the images lack, and for a network without feature maps, such as a vision
+    transformer.
     """
     gradcam = import_extra("pytorch_grad_cam", "explain")
-    device = best_device()
+    task, device = task_from(loaded.task, allow), best_device()
+    is_regression = isinstance(task, Regression)
     classifier = loaded.classifier.to(device)
     normalise = normalisation(loaded.preprocessing).to(device)
-    height, width = loaded.preprocessing.crop
-    layer, needs_permuting = last_feature_maps(classifier, torch.zeros(1, 3, height, width, device=device))
+    bands = shown_bands(loaded.preprocessing.channels, bands)
+    inputs = torch.zeros(1, loaded.preprocessing.channels, *loaded.preprocessing.crop, device=device)
+    layer, needs_permuting = last_feature_maps(classifier, inputs)
 
     def channels_first(maps: Tensor) -> Tensor:
         return maps.permute(0, 3, 1, 2) if needs_permuting else maps
@@ -52,23 +60,36 @@ def explain(loaded: LoadedClassifier, paths: Iterator[Path]) -> Iterator[Explana
     with gradcam.GradCAM(classifier, [layer], reshape_transform=channels_first) as cam:
         while batch := list(islice(decoded, BATCH_SIZE)):
             readable = [image for _, image, _ in batch if image is not None]
-            found: Iterator[tuple[str, Image.Image]] = iter(())
+            explained: Iterator[tuple[str, Image.Image]] = iter(())
             if readable:
-                images = torch.stack(readable)
                 # Without targets it is each image's most probable class.
-                heat = cam(normalise(images.to(device)), targets=None)
-                labels = [loaded.class_names[i] for i in cam.outputs.argmax(dim=1).tolist()]
-                found = iter(zip(labels, map(overlay, images, heat), strict=True))
+                targets = [lambda output: output[0].abs()] * len(readable) if is_regression else None
+                heat = cam(normalise(torch.stack(readable).to(device)), targets=targets)
+                logits = cam.outputs.detach().float().cpu()
+                shown = (image[bands] for image in readable)
+                labels = [task.columns[column] for column in logits.argmax(dim=1).tolist()]
+                if is_regression:
+                    labels = list(map(task.answer, task.predict(logits).tolist()))
+                explained = zip(labels, map(overlay, shown, heat), strict=True)
             for path, image, error in batch:
                 assert path is not None  # Images without a file are for `Model.predict`.
-                yield Explanation(path, error=error) if image is None else Explanation(path, *next(found))
+                yield Explanation(path, error=error) if image is None else Explanation(path, *next(explained))
+
+
+def shown_bands(channels: int, bands: Sequence[int] | None) -> list[int]:
+    if bands is None:
+        return [0, 1, 2] if channels >= 3 else [0]
+    if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
+        listed = ",".join(map(str, bands))
+        raise UserError(f"bands=[{listed}]: write one or three of the model's bands, 0 to {channels - 1}.")
+    return list(bands)
 
 
 class Overlays:
     """Overlays of images by a trained model, each drawn once; `why_none` says why there can be none."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Path, allow: Sequence[str] = ()) -> None:
+        self.checkpoint, self.allow = checkpoint, allow
         self.why_none = ""
         self.drawn: dict[Path, Image.Image | None] = {}
 
@@ -78,24 +99,22 @@ class Overlays:
         if new and not self.why_none:
             try:
                 refuse_exported(self.checkpoint)
-                self.drawn |= {one.path: one.overlay for one in explain(self._loaded, iter(new))}
+                loaded = load_classifier(self.checkpoint, self.allow)
+                explained = explain(loaded, iter(new), allow=self.allow)
+                self.drawn |= {one.path: one.overlay for one in explained}
             except UserError as error:
                 self.why_none = f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
-        found = {path: self.drawn.get(path) for path in paths}
-        return {path: image for path, image in found.items() if image is not None}
-
-    @cached_property
-    def _loaded(self) -> LoadedClassifier:
-        return load_classifier(self.checkpoint)
+        overlays = {path: self.drawn.get(path) for path in paths}
+        return {path: image for path, image in overlays.items() if image is not None}
 
 
 def overlay(image: Tensor, heat: np.ndarray) -> Image.Image:
-    """Return the uint8 image `[3, H, W]` under the heat map `[H, W]`, 0 to 1, dark to yellow."""
-    shown_on, colours = (
-        import_extra("pytorch_grad_cam.utils.image", "explain"),
-        import_extra("cv2", "explain"),
-    )
-    shown = image.permute(1, 2, 0).numpy().astype(np.float32) / 255
+    """Return an image `[1 or 3, H, W]`, uint8 or 0 to 1, under the heat map `[H, W]`, 0 to 1."""
+    shown_on = import_extra("pytorch_grad_cam.utils.image", "explain")
+    colours = import_extra("cv2", "explain")
+    shown = image.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.float32)
+    if image.dtype == torch.uint8:
+        shown /= 255
     # Brighter is more in inferno, whoever looks at it; grad-cam's own rainbow needs red beside green.
     return Image.fromarray(
         shown_on.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
@@ -103,17 +122,18 @@ def overlay(image: Tensor, heat: np.ndarray) -> Image.Image:
 
 
 def last_feature_maps(classifier: nn.Module, images: Tensor) -> tuple[nn.Module, bool]:
-    """Return the last module whose output are feature maps, and whether they are `[B, h, w, C]`.
+    """Return the last module with feature maps of square images, and whether they are `[B, h, w, C]`.
 
-    Raises UserError where the last output with places in it are a transformer's tokens.
+    Raises UserError where the last output with a spatial dimension are a transformer's tokens.
     """
-    last: list[tuple[nn.Module, Tensor]] = []
+    last: list[tuple[nn.Module, int, bool]] = []
 
     def note(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and (
-            (output.ndim == 3 and output.shape[1] > 1) or (output.ndim == 4 and min(sides(output)) > 1)
-        ):
-            last[:] = [(module, output)]
+        if isinstance(output, Tensor) and output.ndim in (3, 4):
+            size = output.shape[1:]
+            is_channels_last = len(size) == 3 and size[0] == size[1] != size[2]  # As in some transformers.
+            if min(size[:-1] if len(size) == 2 or is_channels_last else size[1:]) > 1:
+                last[:] = [(module, output.ndim, is_channels_last)]
 
     hooks = [module.register_forward_hook(note) for module in classifier.modules()]
     try:
@@ -122,50 +142,11 @@ def last_feature_maps(classifier: nn.Module, images: Tensor) -> tuple[nn.Module,
     finally:
         for hook in hooks:
             hook.remove()
-    if not last or last[0][1].ndim == 3:
-        raise UserError(
-            "explain: this network has no feature maps at its end; Grad-CAM needs a convolutional one."
-        )
-    module, output = last[0]
-    return module, is_channels_last(output)
-
-
-def is_channels_last(maps: Tensor) -> bool:
-    """Return whether maps of square images are `[B, h, w, C]`, as in some transformers."""
-    return maps.shape[1] == maps.shape[2] != maps.shape[3]
-
-
-def sides(maps: Tensor) -> tuple[int, int]:
-    """Return the height and width of feature maps."""
-    return (maps.shape[1], maps.shape[2]) if is_channels_last(maps) else (maps.shape[2], maps.shape[3])
-
-
-def write_explanations(checkpoint: Path, input: str, output: Path) -> int:  # noqa: A002 -- the setting's name
-    """Write an overlay as PNG for every image, say the labels, and return how many could not be read."""
-    keep_freed_memory()
-    import_extra("pytorch_grad_cam", "explain")
-    refuse_exported(checkpoint)
-    base, images = base_folder(input), find_images(input)
-    searched = Path(input).expanduser()
-    if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
-        raise UserError(f"output={output} lies in input={input}: the overlays would be explained too.")
-    bad = 0
-    for found in explain(load_classifier(checkpoint), images):
-        if found.overlay is None:
-            bad += 1
-            sys.stdout.write(f"{found.path}  cannot be read: {found.error}\n")
-            continue
-        # The ending is kept: a.jpg and a.png may lie side by side.
-        file = output / found.path.relative_to(base).parent / f"{found.path.name}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        found.overlay.save(file)
-        sys.stdout.write(f"{found.path}  {found.label}  {file}\n")
-    return bad
+    if not last or last[0][1] == 3:
+        raise UserError("explain: the network ends without feature maps; Grad-CAM needs a convolutional one.")
+    return last[0][0], last[0][2]
 
 
 def refuse_exported(checkpoint: Path) -> None:
-    """Raise a UserError for an exported file, which keeps no gradients."""
     if checkpoint.suffix.lower() in OPENERS:
-        raise UserError(
-            f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint; an exported file keeps no gradients."
-        )
+        raise UserError(f"checkpoint={checkpoint}: Grad-CAM needs a checkpoint, not an exported file.")

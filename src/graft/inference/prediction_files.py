@@ -3,161 +3,105 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from graft.errors import UserError, import_extra
-from graft.inference.model import Prediction
+from graft.inference.model import Model, Prediction
 from graft.inference.search import base_folder
+from graft.tasks.multiclass import Multiclass
+from graft.tasks.prediction_table import as_text, unless_taken
 
 Row = dict[str, Any]
-Write = Callable[[Row], None]
 ROWS_AT_ONCE = 4096  # Parquet is compressed in groups of rows.
 
 
 class Table:
     """Turns predictions into rows with the same columns, whatever the format.
 
-    path, label, probability, for `top_k` > 1 label_2, probability_2, ..., a column a class, error. A class
-    with the name of another column has "class " before it.
+    path, label, with classes probability and, for `top_k` > 1, label_2, probability_2, ..., then the task's
+    columns, error.
     """
 
-    def __init__(self, class_names: Sequence[str], top_k: int = 1) -> None:
-        if top_k > len(class_names):
-            raise UserError(f"top_k={top_k}: the model has {len(class_names)} classes.")
-        self.class_names = list(class_names)
-        self.places = range(2, top_k + 1)
-        further = [f"{kind}_{place}" for place in self.places for kind in ("label", "probability")]
-        own = ["path", "label", "probability", *further]
-        taken = {*own, "error"}
-        self.class_columns = [f"class {name}" if name in taken else name for name in self.class_names]
-        self.columns = [*own, *self.class_columns, "error"]
-        self.numbers = {"probability", *self.class_columns, *(f for f in further if f.startswith("prob"))}
+    def __init__(self, model: Model, top_k: int = 1) -> None:
+        self.names = model.task.columns
+        if top_k > 1:
+            model.refuse_unless_multiclass(f"top_k={top_k}")
+            if top_k > len(self.names):
+                raise UserError(f"top_k={top_k}: the model has {len(self.names)} classes.")
+        self.suffixes = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
+        kinds = ("label", "probability") if isinstance(model.task, Multiclass) else ("label",)
+        own = ["path", *(kind + suffix for suffix in self.suffixes for kind in kinds)]
+        self.value_columns = unless_taken(model.task, self.names, [*own, "error"])
+        self.columns = [*own, *self.value_columns, "error"]
+        self.numbers = {*self.value_columns, *(name for name in own if name.startswith("probability"))}
 
-    def row(self, found: Prediction) -> Row:
-        """Return the prediction's row; what an unreadable image lacks is None."""
+    def row(self, prediction: Prediction) -> Row:
         row: Row = dict.fromkeys(self.columns)
-        row |= {"path": as_text(str(found.path)), "error": as_text(found.error) or None}
-        if found.error:
-            return row
-        row |= {"label": found.label, "probability": found.probability}
-        row |= dict(zip(self.class_columns, found.probabilities, strict=True))
-        if self.places:
-            ranked = sorted(zip(found.probabilities, self.class_names, strict=True), key=lambda x: -x[0])
-            for place in self.places:
-                row[f"probability_{place}"], row[f"label_{place}"] = ranked[place - 1]
-        return row
+        row |= {"path": as_text(str(prediction.path)), "error": as_text(prediction.error) or None}
+        if prediction.probability is not None:
+            ranked = sorted(zip(prediction.values, self.names, strict=True), key=lambda pair: -pair[0])
+            for suffix, (probability, name) in zip(self.suffixes, ranked, strict=False):
+                row |= {f"label{suffix}": name, f"probability{suffix}": probability}
+        row["label"] = prediction.label
+        return row | dict(zip(self.value_columns, prediction.values, strict=False))
 
 
-def as_text(name: str) -> str:
-    """Return a file's name as Unicode; bytes of it that are none, as `\\udcff`."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def open_table(file: Path, table: Table) -> Iterator[Write]:
-    """Open the file in the format that its ending names, and give the function that writes a row.
-
-    Raises UserError for another ending, or where the library for Parquet is missing.
-    """
-    with WRITERS[checked_ending(file)](file, table) as write:
-        yield write
-
-
-def checked_ending(file: Path) -> str:
-    """Return the file's ending where it names a format that can be written here; UserError otherwise."""
-    ending = file.suffix.lower()
-    if ending not in WRITERS:
-        raise UserError(f"output={file}: its ending is one of {', '.join(WRITERS)}.")
-    if ending == ".parquet":
-        import_extra("pyarrow.parquet", "parquet")
-    if not file.parent.is_dir():
-        raise UserError(f"output={file}: there is no folder {file.parent}.")
-    return ending
-
-
-@contextmanager
-def csv_writer(file: Path, table: Table) -> Iterator[Write]:
+def write_csv(file: Path, table: Table, rows: Iterator[Row]) -> None:
     """Write UTF-8 CSV; what is absent is empty. Nine digits hold a 32-bit number exactly."""
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow(table.columns)
-
-        def write(row: Row) -> None:
-            values = (f"{v:.9g}" if isinstance(v, float) else v for v in row.values())
-            writer.writerow(values)
-
-        yield write
+        for row in rows:
+            writer.writerow(f"{v:.9g}" if isinstance(v, float) else v for v in row.values())
 
 
-@contextmanager
-def json_lines_writer(file: Path, table: Table) -> Iterator[Write]:
-    """Write one JSON object a line; what is absent is null."""
+def write_json_lines(file: Path, table: Table, rows: Iterator[Row]) -> None:
     del table
     with file.open("w", encoding="utf-8") as lines:
-
-        def write(row: Row) -> None:
+        for row in rows:
             exact = {k: float(f"{v:.9g}") if isinstance(v, float) else v for k, v in row.items()}
             lines.write(json.dumps(exact) + "\n")
 
-        yield write
 
-
-@contextmanager
-def parquet_writer(file: Path, table: Table) -> Iterator[Write]:
-    """Write Parquet, probabilities as 32-bit numbers; what is absent is null."""
+def write_parquet(file: Path, table: Table, rows: Iterator[Row]) -> None:
+    """Write Parquet, values as 32-bit numbers; what is absent is null."""
     arrow = import_extra("pyarrow", "parquet")
     kinds = [(name, arrow.float32() if name in table.numbers else arrow.string()) for name in table.columns]
     schema = arrow.schema(kinds)
-    rows: list[Row] = []
     with import_extra("pyarrow.parquet", "parquet").ParquetWriter(file, schema) as writer:
-
-        def flush() -> None:
-            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
-            rows.clear()
-
-        def write(row: Row) -> None:
-            rows.append(row)
-            if len(rows) == ROWS_AT_ONCE:
-                flush()
-
-        yield write
-        flush()
+        while group := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(arrow.Table.from_pylist(group, schema=schema))
 
 
-WRITERS = {
-    ".csv": csv_writer,
-    ".jsonl": json_lines_writer,
-    ".ndjson": json_lines_writer,
-    ".parquet": parquet_writer,
+Write = Callable[[Path, Table, Iterator[Row]], None]
+WRITERS: dict[str, Write] = {
+    ".csv": write_csv,
+    ".jsonl": write_json_lines,
+    ".ndjson": write_json_lines,
+    ".parquet": write_parquet,
 }
 
 
-def write_labelled_predictions(
-    file: Path, paths: Sequence[str], labels: Tensor, probabilities: Tensor, class_names: Sequence[str]
-) -> None:
-    """Write a CSV of labelled images: path, label, predicted, probability, a column a class.
+def checked_writer(file: Path) -> Write:
+    """Return the function that writes the format which the extension names.
 
-    `labels` `[N]`, the true ones; `probabilities` `[N, num_classes]`. A class with the name of another
-    column has "class " before it.
+    Raises UserError for another extension, a folder that is missing, or without Parquet's library.
     """
-    own = ["path", "label", "predicted", "probability"]
-    columns = [f"class {name}" if name in own else name for name in class_names]
-    with file.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        writer.writerow([*own, *columns])
-        for path, label, shares in zip(paths, labels.tolist(), probabilities.tolist(), strict=True):
-            best = max(range(len(shares)), key=shares.__getitem__)
-            figures = [f"{share:.9g}" for share in (shares[best], *shares)]
-            writer.writerow([as_text(path), class_names[label], class_names[best], *figures])
+    extension = file.suffix.lower()
+    if extension not in WRITERS:
+        raise UserError(f"output={file}: its extension is one of {', '.join(WRITERS)}.")
+    if extension == ".parquet":
+        import_extra("pyarrow.parquet", "parquet")
+    if not file.parent.is_dir():
+        raise UserError(f"output={file}: there is no folder {file.parent}.")
+    return WRITERS[extension]
 
 
 class ClassFolders:
-    """Copies images to `target/LABEL/`, with the folders that they have below `base`.
+    """Copies images to `target/LABEL/`, with the folders that they have below their source.
 
     Raises UserError where the target holds something, or lies in a folder that is searched for images.
     """
@@ -170,25 +114,11 @@ class ClassFolders:
             raise UserError(f"copy_to={target} lies in input={source}: its copies would be predicted too.")
         self.target, self.base = target, base_folder(source)
 
-    def copy(self, found: Prediction) -> None:
-        """Copy a image that could be read."""
-        if found.path is None or found.label is None:
+    def copy(self, prediction: Prediction) -> None:
+        if prediction.path is None or prediction.label is None:
             return
-        if Path(found.label).name != found.label:
-            raise UserError(f"copy_to: the class '{found.label}' is no name for a folder.")
-        copied = self.target / found.label / found.path.relative_to(self.base)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(found.path, copied)
-
-
-def small_table(rows: Sequence[Row]) -> str:
-    """Return paths, labels and probabilities as aligned columns; the reason for an unreadable image."""
-    width = max(len(row["path"]) for row in rows)
-    labels = max(len(row["label"] or "") for row in rows)
-    lines = []
-    for row in rows:
-        told = f"cannot be read: {row['error']}"
-        if not row["error"]:
-            told = f"{row['label']:<{labels}}  {row['probability']:.4f}"
-        lines.append(f"{row['path']:<{width}}  {told}")
-    return "\n".join(lines)
+        if Path(prediction.label).name != prediction.label:
+            raise UserError(f"copy_to: the class '{prediction.label}' is no name for a folder.")
+        copy = self.target / prediction.label / prediction.path.relative_to(self.base)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(prediction.path, copy)

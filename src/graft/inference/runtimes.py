@@ -1,7 +1,7 @@
 """Loads a trained model for use: a checkpoint, or an exported file with the library that runs it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +13,45 @@ from graft.errors import UserError, import_extra
 from graft.inference.model import Model
 from graft.models.checkpoints import LoadedClassifier, load_classifier
 from graft.preprocessing import Preprocessing
+from graft.tasks.task import task_from
 
 METADATA = "graft"  # the name of Graft's entry, a JSON text, in every exported file
 TORCH_METADATA = "graft.json"  # torch.export keeps its own as files in an archive
 
-# Runs a network on what it takes, `[B, 3, H, W]`, and returns logits.
+# Runs a network on what it takes, `[B, C, H, W]`, and returns logits.
 Run = Callable[[Tensor], Tensor]
 
 
-def load_model(path: Path) -> Model:
-    """Return the model in a checkpoint, or in a file that `graft.inference.export.writing` wrote.
+def load_model(path: Path, allow: Sequence[str] = ()) -> Model:
+    """Return the model in a checkpoint, or in a file that `scripts/export.py` wrote.
 
-    Raises UserError where the file is missing, damaged, no model of Graft's, or its library is missing.
+    `allow` names packages that the file may import besides Graft's own. Raises UserError where the file is
+    missing, damaged or not a model of Graft's, or a library is missing.
     """
     path = path.expanduser()
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
-        return checkpoint_model(load_classifier(path), best_device())
+        return checkpoint_model(load_classifier(path, allow), best_device(), allow)
     if not path.is_file():
         raise UserError(f"there is no file {path}.")
     try:
         run, text = opener(path)
+        metadata: dict[str, Any] = json.loads(text)
+        preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
+        task = task_from(metadata["task"], allow)
     except UserError:
         raise
     except Exception as error:
         # Each library has errors of its own.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} is damaged or was not written by scripts/export.py ({reason}).") from error
-    metadata: dict[str, Any] = json.loads(text)
-    preprocessing = Preprocessing.from_dict(metadata["preprocessing"])
-    network = run
-    if not metadata["include_preprocessing"]:
-        normalise = normalisation(preprocessing)
-
-        def network(images: Tensor) -> Tensor:
-            return run(normalise(images))
-
-    return Model(network, metadata["class_names"], preprocessing, metadata["temperature"])
+    if metadata["include_preprocessing"]:
+        return Model(run, task, preprocessing)
+    normalise = normalisation(preprocessing)
+    return Model(lambda images: run(normalise(images)), task, preprocessing)
 
 
-def checkpoint_model(loaded: LoadedClassifier, device: torch.device) -> Model:
-    """Return the model that a checkpoint holds, computed on the device."""
+def checkpoint_model(loaded: LoadedClassifier, device: torch.device, allow: Sequence[str] = ()) -> Model:
     classifier = loaded.classifier.to(device)
     normalise = normalisation(loaded.preprocessing)
 
@@ -61,18 +59,16 @@ def checkpoint_model(loaded: LoadedClassifier, device: torch.device) -> Model:
         logits: Tensor = classifier(normalise(images.to(device)))
         return logits.float().cpu()
 
-    return Model(network, loaded.class_names, loaded.preprocessing, loaded.temperature)
+    return Model(network, task_from(loaded.task, allow), loaded.preprocessing)
 
 
 def best_device() -> torch.device:
-    """Return the device that a network is fastest on here."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def open_onnx(path: Path) -> tuple[Run, str]:
-    """Return what runs an ONNX file on the CPU, and its metadata."""
     runtime = import_extra("onnxruntime", "export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -86,7 +82,6 @@ def open_onnx(path: Path) -> tuple[Run, str]:
 
 
 def open_torch_export(path: Path) -> tuple[Run, str]:
-    """Return what runs a program of torch.export on the CPU, and its metadata."""
     files = {TORCH_METADATA: ""}
     program = torch.export.load(path, extra_files=files)
     run: Run = program.module()
@@ -94,7 +89,6 @@ def open_torch_export(path: Path) -> tuple[Run, str]:
 
 
 def open_openvino(path: Path) -> tuple[Run, str]:
-    """Return what runs an OpenVINO model on the CPU in 32 bits, and its metadata."""
     core = import_extra("openvino", "export").Core()
     model = core.read_model(path)
     # Processors with bfloat16 would use it, which rounds probabilities to two digits.
@@ -107,4 +101,5 @@ def open_openvino(path: Path) -> tuple[Run, str]:
     return run, str(model.get_rt_info([METADATA]).astype(str))
 
 
+# Each returns what runs a file on the CPU, and the file's metadata.
 OPENERS = {".onnx": open_onnx, ".pt2": open_torch_export, ".xml": open_openvino}

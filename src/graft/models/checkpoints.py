@@ -3,6 +3,7 @@
 import os
 import pickle
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ WEIGHTS_PREFIX = "classifier."
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file, flushes to disk and renames, so that a kill never leaves half a file.
+    """Writes a checkpoint as `save_atomically` does.
 
     Lightning's own goes through the system's temporary folder and copies where that is another
     file system, which can leave an empty `last.ckpt` (Lightning-AI/pytorch-lightning#21253).
@@ -36,14 +37,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write `checkpoint` to `path`, replacing what was there in one step."""
         del storage_options
         save_atomically(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Return what `read_checkpoint` reads: plain containers and tensors only."""
         del map_location, weights_only
         return read_checkpoint(Path(path))
 
@@ -63,11 +62,13 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
             f"{target} cannot be written ({reason}): make room there, or choose another folder with "
             "hydra.run.dir=DIR. What was saved before is whole."
         ) from error
-    flush_folder(target.parent)
+    if os.name == "posix":  # The rename survives a power cut; Windows cannot flush a folder.
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
 
 
 def write_beside(content: dict[str, Any], target: Path) -> None:
-    """Write the content to a temporary file in the target's folder, and rename it."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -103,20 +104,10 @@ def remove_abandoned_checkpoints(folder: Path) -> None:
                 path.unlink()
 
 
-def flush_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a checkpoint's contents on the CPU, without running code from the file.
 
-    Raises UserError where there is no file, it is damaged, or it is no checkpoint of Graft's.
+    Raises UserError where there is no file, it is damaged, or it is not one of Graft's.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
@@ -135,15 +126,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def describe(
-    backbone: Backbone, head: dict[str, Any], class_names: list[str], preprocessing: Preprocessing
+    backbone: Backbone, head: dict[str, Any], task: dict[str, Any], preprocessing: Preprocessing
 ) -> dict[str, Any]:
-    """Return what rebuilds the classifier, as plain containers: network, head, classes, images."""
-    return {
-        "model": backbone.spec(),
-        "head": head,
-        "class_names": class_names,
-        "preprocessing": preprocessing.to_dict(),
-    }
+    """Return what rebuilds the classifier, as plain containers; `task` is what `Task.describe` returns."""
+    return {"model": backbone.spec(), "head": head, "task": task, "preprocessing": preprocessing.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -151,28 +137,34 @@ class LoadedClassifier:
     """A trained classifier in evaluation mode, with what is needed to use it."""
 
     classifier: Classifier
-    class_names: list[str]
+    task: dict[str, Any]  # for `graft.tasks.task.task_from`
     preprocessing: Preprocessing
-    temperature: float = 1.0  # what the logits are divided by; see `graft.training.calibration`
 
 
-def load_classifier(path: Path) -> LoadedClassifier:
-    """Rebuild a trained classifier from its checkpoint alone: no training data, no network.
+def load_classifier(path: Path, allow: Sequence[str] = ()) -> LoadedClassifier:
+    """Rebuild a trained classifier from its checkpoint alone: no training data, no internet.
 
-    Raises UserError where the file is missing, damaged or not a checkpoint.
+    `allow` names packages that the checkpoint may import besides Graft's own. Raises UserError where the file
+    is missing, damaged or not a checkpoint, or needs a package that is not allowed.
     """
     checkpoint = read_checkpoint(path)
     description = checkpoint[DESCRIPTION]
-    backbone = rebuild_backbone(**description["model"])
-    class_names = description["class_names"]
-    classifier = Classifier(backbone, build_head(backbone, len(class_names), **description["head"]))
-    classifier.load_state_dict(
-        {
-            key.removeprefix(WEIGHTS_PREFIX): value
-            for key, value in checkpoint["state_dict"].items()
-            if key.startswith(WEIGHTS_PREFIX)
-        }
-    )
+    backbone = rebuild_backbone(**description["model"], allow=allow)
+    head = build_head(backbone, len(description["task"]["columns"]), **description["head"])
+    classifier = Classifier(backbone, head)
+    weights = {
+        key.removeprefix(WEIGHTS_PREFIX): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(WEIGHTS_PREFIX)
+    }
+    classifier.load_state_dict(weights)
     preprocessing = Preprocessing.from_dict(description["preprocessing"])
-    temperature = description.get("temperature", 1.0)
-    return LoadedClassifier(classifier.eval(), class_names, preprocessing, temperature)
+    return LoadedClassifier(classifier.eval(), description["task"], preprocessing)
+
+
+def replace_task(path: Path, task: dict[str, Any]) -> None:
+    """Write another description of the task into a checkpoint, in one step; predictions then use it."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint[DESCRIPTION]["task"] != task:
+        checkpoint[DESCRIPTION]["task"] = task
+        save_atomically(checkpoint, path)

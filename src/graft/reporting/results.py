@@ -1,84 +1,43 @@
-"""What the test of a run leaves behind: `predictions.csv`, and the report where it is asked for."""
+"""What a finished run leaves to look at: the figures in TensorBoard, and the report where it is asked for."""
 
+import json
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import re
+from collections.abc import Callable
 from pathlib import Path
 
-import lightning as L
-from omegaconf import DictConfig
-
-from graft.data.folder import Sample
-from graft.data.module import ImageFolderDataModule
+from graft.finished_run import FinishedRun
 from graft.inference.explanation import Overlays
-from graft.inference.prediction_files import write_labelled_predictions
-from graft.models.freezing import Phase
-from graft.reporting.board.start import writer_of
-from graft.training.callbacks.predictions import KeepPredictions, Predictions
-from graft.training.module import TransferModule
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run whose best checkpoint is tested."""
-
-    config: DictConfig
-    trainer: L.Trainer
-    module: TransferModule
-    data: ImageFolderDataModule
-    phases: list[Phase]
-    metrics: Mapping[str, float]
-    checkpoint: Path
-
-    @cached_property
-    def overlays(self) -> Overlays:
-        """Where the checkpoint sees the labels; figures and report show some of the same images."""
-        return Overlays(self.checkpoint)
-
-    @property
-    def predictions(self) -> Predictions:
-        """What the test made of `tested`, in their order."""
-        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        kept = next(found for found in callbacks if isinstance(found, KeepPredictions)).test
-        assert kept is not None, "the test comes before its results"
-        return kept
-
-    @property
-    def tested(self) -> list[Sample]:
-        """The samples of the test split that were tested: the first ones with `limit_test_batches`."""
-        return self.data.samples["test"][: len(self.predictions.labels)]
-
-
 def write_results(run: FinishedRun) -> None:
-    """Write `predictions.csv` of the test split, TensorBoard's figures and, where asked for, `report.html`.
+    """Write TensorBoard's figures of the test and, where asked for, `report.html`.
 
-    What goes wrong with figures and report is a warning: the run itself is over and written.
+    What goes wrong with them is a warning: the run itself is over and written.
     """
-    folder = Path(run.config.paths.run)
-    paths = [sample.path for sample in run.tested]
-    kept = run.predictions
-    write_labelled_predictions(
-        folder / "predictions.csv", paths, kept.labels, kept.probabilities, run.data.class_names
-    )
-    # Not before they are needed: matplotlib and jinja2 take a while to load.
-    if writer_of(run.trainer) is not None:
+    # Figures and report show some of the same images. What the settings name, the run has imported itself.
+    packages = re.findall(r'"_target_": "(\w+)', json.dumps(dict(run.settings), default=str))
+    overlays = Overlays(run.checkpoint, sorted(set(packages)))
+    logger = run.settings["logger"].get("tensorboard")
+    # Imported when they are needed: matplotlib and jinja2 take a while to load.
+    if logger:
         from graft.reporting.board.results import show_results
 
-        attempt("TensorBoard lacks the figures of the test", lambda: show_results(run))
-    if run.config.report:
+        folder = Path(logger["save_dir"]) / (logger["name"] or "") / str(logger["version"] or "")
+        attempt("TensorBoard lacks the figures of the test", lambda: show_results(folder, run, overlays))
+    if run.settings["report"]:
         from graft.reporting.report.run import write_run_report
 
-        file = folder / "report.html"
-        if attempt("report.html is not written", lambda: write_run_report(file, run)):
+        file = run.folder / "report.html"
+        if attempt("report.html is not written", lambda: write_run_report(file, run, overlays)):
             log.info("  open the report   %s", file)
 
 
-def attempt(failure: str, show: Callable[[], None]) -> bool:
-    """Show what came out; what goes wrong becomes a warning. Return whether it went well."""
+def attempt(failure: str, show: Callable[[], object]) -> bool:
+    """Call `show`; an error becomes a warning. Return whether there was none."""
     try:
         show()
     except Exception as error:

@@ -26,7 +26,6 @@ class Termination:
 
     def __call__(self, number: int, frame: Any) -> None:
         """Note the signal; end the run where Lightning does not."""
-        del number, frame
         self.was_asked_for = True
         # A scheduler signals the workers of a DataLoader too; their end is no error then.
         ignore("SIGCHLD", signal.SIG_DFL)

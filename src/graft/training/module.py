@@ -1,111 +1,111 @@
-"""The LightningModule: forward, the three steps with their metrics, the optimizer. Nothing of files."""
+"""The LightningModule: forward, the three steps with their metrics, the optimizer."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from graft.errors import UserError
 from graft.models.checkpoints import DESCRIPTION
 from graft.models.classifier import Classifier
-from graft.models.freezing import Phase, apply_phase, hold_frozen
-from graft.models.tail import Tail
-from graft.tasks.metrics import Measurements
-from graft.training.optimizers import parameter_groups
-from graft.training.regularisation import StartingPoint, batch_mixing
+from graft.models.freezing import HEAD, Phase, apply_phase, hold_frozen
+from graft.tasks.measurements import Measurements
+from graft.tasks.task import Task
+from graft.training.accumulation import Accumulation, class_weights_of
+from graft.training.lightning_internals import log_interval, time_is_up
+from graft.training.optimizers import LearningRates, parameter_groups
+from graft.training.regularisation import BatchMixing, StartingPoint
 from graft.training.schedulers import take_current_rates
 
 Batch = tuple[Tensor, Tensor]
 NEVER = 10**9  # epochs between two steps
 
 
-class TransferModule(L.LightningModule):
-    """Trains what the phase lets learn of a classifier and measures loss, accuracy, F1 and AUROC.
+@dataclass(frozen=True)
+class Position:
+    """Where in the schedule a run stands; epochs and steps are counted over all phases."""
 
-    `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of
-    steps and the steps of one epoch. The rates are those of `graft.training.optimizers`. `class_weights`
-    `[num_classes]` weighs the training loss. `l2_sp`, `mixup`, `cutmix`: see `graft.training.regularisation`.
+    phase: int = 0  # index into the phases
+    phase_began_at: int = 0  # epoch
+    phase_began_at_step: int = 0
+
+
+class TransferModule(L.LightningModule):
+    """Trains what the phase lets train of a classifier, and measures the loss and the task's metrics.
+
+    Batches are images `[B, C, H, W]` or cached features of the frozen backbone `[B, num_features]`, with
+    targets. `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of steps
+    and the steps of one epoch. `norm` is train or frozen, see `graft.models.freezing`. `l2_sp` and `mix`: see
+    `graft.training.regularisation`.
     """
 
     def __init__(
         self,
         classifier: Classifier,
-        num_classes: int,
+        task: Task,
+        loss: nn.Module,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[[Optimizer, int, int], LRScheduler],
-        learning_rate: float,
-        head_lr_multiplier: float = 1.0,
-        layer_decay: float = 1.0,
+        learning_rates: LearningRates,
+        phases: Sequence[Phase],
         norm: str = "train",
-        label_smoothing: float = 0.0,
-        class_weights: Sequence[float] | None = None,
         l2_sp: float = 0.0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
+        mix: BatchMixing | None = None,
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise UserError(
-                f"loss.label_smoothing={label_smoothing}: it is a share, 0 <= label_smoothing < 1."
-            )
         self.classifier = classifier
+        self.task = task
+        self.loss = loss
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.rates = (learning_rate, head_lr_multiplier, layer_decay)
+        self.learning_rates = learning_rates
+        self.phases = phases
         self.norm = norm
-        self.label_smoothing = label_smoothing
-        self.class_weights: Tensor | None
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights, persistent=False)
-        self.start = StartingPoint(classifier.backbone, l2_sp) if l2_sp else None
-        self.mix = batch_mixing(num_classes, mixup, cutmix)
+        self.starting_point = StartingPoint(classifier.backbone, l2_sp) if l2_sp else None
+        self.mix = mix
         self.is_compiled = compiled
         self.train_forward: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
         self.train_forward = classifier.forward_with_auxiliary
-        self.phase: Phase | None = None
-        # What runs where batches hold stored features or activations; None where they hold images.
-        self.tail: Tail | None = None
-        # Written into every checkpoint: how the classifier is built, and where the schedule stands.
+        # Written into every checkpoint: how the classifier is built, and what a resumed run has to share.
         self.description: dict[str, Any] = {}
-        self.position: dict[str, int] = {}
-        self.planned_epochs = 0  # of all phases
+        self.position = Position()
+        self.accumulation = Accumulation()
+        self.train_measured = Measurements(task, "train/")
+        self.val_measured = Measurements(task, "val/")
+        self.test_measured = Measurements(task, "test/")
 
-        # Of every batch since the last optimizer step: what it counts in the mean, see `batch_weight`.
-        self.group: list[float | Tensor] = []
-        self.reference = 1  # images in the first of them
+    @property
+    def phase(self) -> Phase:
+        """The phase that the position is in."""
+        return self.phases[self.position.phase]
 
-        self.train_measured = Measurements(num_classes, "train/")
-        self.val_measured = Measurements(num_classes, "val/")
-        self.test_measured = Measurements(num_classes, "test/")
+    @property
+    def planned_epochs(self) -> int:
+        """The number of the last epoch: where the current phase began, and its and all later epochs."""
+        return self.position.phase_began_at + sum(p.epochs for p in self.phases[self.position.phase :])
 
-    def begin(self, phase: Phase) -> None:
-        """Let exactly the phase's stages learn, from images."""
-        self.phase = phase
-        apply_phase(self.classifier, phase, self.norm)
-        self.enter_at(None)
-
-    def enter_at(self, tail: Tail | None) -> None:
-        """Take batches of the rows that the tail goes on from, or with None of images."""
-        self.tail = tail
-        self.train_forward = (tail or self.classifier).forward_with_auxiliary
-        if self.is_compiled and (tail is None or not tail.is_head):
-            # The graph of the phase before has no gradients for what begins to learn (pytorch#139476).
+    def begin(self, position: Position) -> None:
+        """Enter a phase: make exactly its parameters trainable, and compile the training step anew."""
+        self.position = position
+        apply_phase(self.classifier, self.phase, self.norm)
+        self.train_forward = self.classifier.forward_with_auxiliary
+        if self.is_compiled and self.phase.trainable != (HEAD,):
+            # The graph of the phase before has no gradients for what is trainable now (pytorch#139476).
             torch.compiler.reset()
             self.train_forward = torch.compile(self.train_forward)
-        self.train(self.training)
+        self.train(self.training)  # Frozen parts go to evaluation mode.
 
-    def use_learning_rate(self, learning_rate: float) -> None:
-        """Let the head learn at this rate, the rest in proportion, and have the checkpoints say so."""
-        self.rates = (learning_rate, *self.rates[1:])
-        self.description["settings"]["optimizer"]["lr"] = learning_rate
+    def use_task(self, task: Task) -> None:
+        """Test with a task whose decision was fitted to the validation split."""
+        self.task = task
+        self.test_measured = Measurements(task, "test/").to(self.device)
 
     def train(self, mode: bool = True) -> "TransferModule":
         """Set training mode as usual, except that frozen parts stay in evaluation mode."""
@@ -114,93 +114,69 @@ class TransferModule(L.LightningModule):
         return self
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of normalised images `[B, 3, H, W]`, or of the tail's rows."""
-        logits: Tensor = (self.tail or self.classifier)(inputs)
+        """Return logits `[B, C]` of normalised images, or of cached features."""
+        logits: Tensor = self.classifier.head(inputs) if is_features(inputs) else self.classifier(inputs)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure a training batch, and return its loss to learn from."""
-        labels = batch[1]
+        targets = batch[1]
         loss, logits = self.training_loss(batch)
-        # Mixed images have no single label to compare with.
-        probabilities = None if self.mix else logits.detach().softmax(dim=1)
-        self.train_measured.add(loss, probabilities, labels)
+        # Mixed images have no target of their own to compare with.
+        self.train_measured.add(loss, None if self.mix else self.task.scores(logits.detach()), targets)
         # Logging costs as much as a small head's step, so it is done when it is asked for.
-        step = self.trainer.global_step + 1
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Set by one of its parts.
-        steps_now = self.trainer.is_last_batch or (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if steps_now and step % max(1, every) == 0:
+        next_step = self.trainer.global_step + 1
+        ends_group = self.trainer.is_last_batch or (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
+        if ends_group and next_step % log_interval(self.trainer) == 0:
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        if self.trainer.is_last_batch or step == self.trainer.max_steps:
+        if self.trainer.is_last_batch or (ends_group and next_step == self.trainer.max_steps):
             self.train_measured.log(self)
         if self.trainer.accumulate_grad_batches == 1:
             return loss
-        if not self.group:
-            self.reference = len(labels)  # The same in all processes.
-        self.group.append(self.batch_weight(labels))
-        return loss * (self.group[-1] / self.reference)
-
-    def batch_weight(self, labels: Tensor) -> float | Tensor:
-        """Return what the batch's mean loss is divided by: its images, or the sum of their class weights."""
-        if self.class_weights is None or self.mix:
-            return float(len(labels))
-        return self.class_weights[labels].sum()
+        return self.accumulation.weighed(loss, targets, None if self.mix else class_weights_of(self.loss))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Make the gradient that of the mean over all images since the last step.
-
-        Lightning divides every batch's loss by `accumulate_grad_batches`, also in the shorter last group.
-        """
-        del optimizer
-        if not self.group:
-            return
-        total = sum(self.group)
-        if self.trainer.world_size > 1:  # Gradients are averaged over the processes.
-            gathered = self.all_gather(torch.as_tensor(total, dtype=torch.float32, device=self.device))
-            assert isinstance(gathered, Tensor)
-            total = gathered.mean()
-        factor = self.trainer.accumulate_grad_batches * self.reference / total
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
-        self.group = []
+        self.accumulation.rescale_gradients(self, self.trainer)
 
     def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what is minimised, cross-entropy and what is added to it, and the logits `[B, classes]`."""
-        inputs, labels = batch
-        inputs, targets = self.mix(inputs, labels) if self.mix else (inputs, labels)
-        logits, auxiliary = self.train_forward(inputs)
+        """Return what is minimised, the loss and what is added to it, and the logits `[B, C]`."""
+        inputs, targets = self.mix(*batch) if self.mix else batch
+        auxiliary: list[Tensor] = []
+        if is_features(inputs):
+            logits = self.classifier.head(inputs)
+        else:
+            logits, auxiliary = self.train_forward(inputs)
         logits = logits.float()
-        loss = self._loss(logits, targets)
+        loss: Tensor = self.loss(logits, targets)
         for early in auxiliary:
-            loss = loss + self.classifier.backbone.auxiliary_weight * self._loss(early.float(), targets)
-        if self.start is not None:
-            loss = loss + self.start.penalty()
+            loss = loss + self.classifier.backbone.auxiliary_weight * self.loss(early.float(), targets)
+        if self.starting_point is not None:
+            loss = loss + self.starting_point.penalty()
         return loss, logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure plain cross-entropy and the metrics on a validation batch; return its logits."""
-        del batch_idx
+        """Measure the plain loss and the metrics on a validation batch; return its logits."""
         return self._evaluate(batch, self.val_measured)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was measured."""
         self.val_measured.log(self)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure plain cross-entropy and the metrics on a test batch; return its logits."""
-        del batch_idx
+        """Measure the plain loss and the metrics on a test batch; return its logits."""
         return self._evaluate(batch, self.test_measured)
 
     def on_test_epoch_end(self) -> None:
-        """Log what was measured."""
         self.test_measured.log(self)
 
+    def _evaluate(self, batch: Batch, measured: Measurements) -> Tensor:
+        inputs, targets = batch
+        logits = self(inputs).float()
+        # Neither smoothing nor class weights: losses of differently trained networks can be compared.
+        measured.add(self.task.plain_loss(logits, targets), self.task.scores(logits), targets)
+        return logits
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and the schedule of this phase, stepped after every batch."""
-        assert self.phase is not None, "begin(phase) comes before fit"
-        learning_rate, *factors = self.rates
-        groups = parameter_groups(self.classifier, learning_rate, *factors)
+        """Return the optimizer and the schedule of this phase, stepped with every step of the optimizer."""
+        groups = parameter_groups(self.classifier, self.learning_rates)
         for group in groups:
             group["lr"] *= self.phase.rate
         optimizer = self.make_optimizer(groups)
@@ -214,15 +190,15 @@ class TransferModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Take the schedule's rates for the first step: a restored optimizer has those of the old one."""
+        """Take the schedule's rates for the first step: a restored optimizer has the old schedule's."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
             take_current_rates(scheduler)
 
     def on_train_epoch_start(self) -> None:
-        """Log the number of the phase, from 1; forget batches of a group that an early end broke off."""
-        self.group = []
-        self.log("phase", float(self.position.get("phase", 0) + 1))
+        """Log the number of the phase, from 1; drop an unfinished group of accumulated batches."""
+        self.accumulation = Accumulation()
+        self.log("phase", float(self.position.phase + 1))
 
     def on_train_epoch_end(self) -> None:
         """Step a schedule that depends on the validation, before the epoch's checkpoint is saved."""
@@ -231,29 +207,26 @@ class TransferModule(L.LightningModule):
             scheduler.step(float(self.trainer.callback_metrics["val/loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what makes the checkpoint self-contained and resumable."""
-        position = {**self.position, "phase_is_over": self.trainer.should_stop}
-        checkpoint[DESCRIPTION] = {**self.description, "position": position}
+        # A run that its time has ended may continue within the phase; early stopping ends the phase itself.
+        is_over = self.trainer.should_stop and not time_is_up(self.trainer)
+        checkpoint[DESCRIPTION] = {
+            **self.description,
+            "task": self.task.describe(),
+            "learning_rate": self.learning_rates.head,
+            "position": {**vars(self.position), "phase_is_over": is_over},
+        }
 
     def _steps_of_phase(self) -> tuple[int, int]:
         """Return the optimizer's steps in all epochs of this phase, and in one of them."""
-        assert self.phase is not None
         limit = int(self.trainer.estimated_stepping_batches)  # Builds the loaders, whose length counts below.
         batches = int(self.trainer.num_training_batches)
         per_epoch = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
         total = per_epoch * self.phase.epochs
         if self.trainer.max_steps > 0:
-            total = min(total, max(1, limit - self.position.get("phase_began_at_step", 0)))
+            total = min(total, max(1, limit - self.position.phase_began_at_step))
         return total, per_epoch
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
 
-    def _evaluate(self, batch: Batch, measured: Measurements) -> Tensor:
-        inputs, labels = batch
-        logits = self(inputs).float()
-        # Neither smoothing nor class weights: the loss of two recipes can be compared.
-        measured.add(F.cross_entropy(logits, labels), logits.softmax(dim=1), labels)
-        return logits
+def is_features(inputs: Tensor) -> bool:
+    """Return whether a batch holds cached features, not images."""
+    return inputs.ndim == 2

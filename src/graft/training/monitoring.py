@@ -5,7 +5,7 @@ from typing import Literal
 import lightning as L
 
 from graft.errors import UserError
-from graft.tasks.metrics import Measurements
+from graft.tasks.measurements import Measurements
 
 Mode = Literal["min", "max"]
 
@@ -13,13 +13,11 @@ Mode = Literal["min", "max"]
 def better_direction(module: L.LightningModule, monitor: str, mode: str = "auto") -> Mode:
     """Return `min` where lower values of the metric `monitor` are better, `max` where higher ones are.
 
-    With `mode="auto"` the metric itself says so: `Measurements.direction`. Raises UserError for another
-    mode than auto, min or max, and where the metric says nothing.
+    With `mode="auto"` the metric itself says so: `Measurements.direction`. Raises UserError
+    where the metric does not say.
     """
     if mode in ("min", "max"):
         return mode  # type: ignore[return-value]
-    if mode != "auto":
-        raise UserError(f"monitor_mode={mode}: write auto, min or max.")
     measured = getattr(module, "val_measured", None)
     assert isinstance(measured, Measurements), "a module keeps its validation metrics in val_measured"
     if monitor not in measured.names:
@@ -37,7 +35,6 @@ def better_direction(module: L.LightningModule, monitor: str, mode: str = "auto"
 
 
 def monitor_summary(monitor: str, direction: Mode) -> str:
-    """Return the header's line: the metric, its direction, and how ties are broken."""
     better = "lower" if direction == "min" else "higher"
     ties = "the later epoch" if monitor == "val/loss" else "the lower val/loss, then to the later epoch"
     return f"best       the epoch with the {better} {monitor}; a tie goes to {ties}"

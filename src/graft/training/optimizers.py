@@ -1,41 +1,39 @@
-"""Parameter groups: every learning tensor in exactly one, each with its learning rate and decay."""
+"""Parameter groups: every trainable tensor in exactly one, with its learning rate and weight decay."""
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig
-
-from graft.errors import UserError
 from graft.models.backbones.stages import stages
 from graft.models.classifier import Classifier
 
 
-def parameter_groups(
-    classifier: Classifier, learning_rate: float, head_lr_multiplier: float = 1.0, layer_decay: float = 1.0
-) -> list[dict[str, Any]]:
-    """Return the optimizer's groups of what learns, from stem to head, stages of one rate together.
+@dataclass(frozen=True)
+class LearningRates:
+    """The head's learning rate, and what the backbone's stages have of it.
 
-    The head learns at `learning_rate`, the stage before it at `learning_rate / head_lr_multiplier`,
-    and each stage before that at `layer_decay` times the rate of the one after it (layer-wise
-    learning-rate decay: Clark et al. 2020, ELECTRA). Vectors and scalars, that is norms and biases,
-    have no weight decay (He et al. 2019, Bag of Tricks, section 3.1).
-
-    Raises UserError where a factor is out of its range.
+    The stage before the head has `head / head_multiplier`, and each stage before that `layer_decay` times the
+    rate of the one after it (layer-wise learning-rate decay: Clark et al. 2020, ELECTRA).
     """
-    if learning_rate <= 0:
-        raise UserError(f"optimizer.lr={learning_rate}: it is above 0.")
-    if head_lr_multiplier <= 0:
-        raise UserError(f"finetuning.head_lr_multiplier={head_lr_multiplier}: it is above 0.")
-    if not 0 < layer_decay <= 1:
-        raise UserError(f"finetuning.layer_decay={layer_decay}: it is above 0 and at most 1.")
+
+    head: float
+    head_multiplier: float = 1.0
+    layer_decay: float = 1.0
+
+
+def parameter_groups(classifier: Classifier, rates: LearningRates) -> list[dict[str, Any]]:
+    """Return the optimizer's groups of trainable parameters, from stem to head, stages of one rate together.
+
+    Vectors and scalars, that is norms and biases, have no weight decay (He et al. 2019, Bag of Tricks,
+    section 3.1).
+    """
     backbone = dict(classifier.backbone.named_parameters())
     staged = [(s.name, [backbone[name] for name in s.parameters]) for s in stages(classifier.backbone)]
     depth = len(staged)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for index, (name, parameters) in enumerate([*staged, ("head", list(classifier.head.parameters()))]):
-        rate = learning_rate
+        rate = rates.head
         if index < depth:
-            rate *= layer_decay ** (depth - 1 - index) / head_lr_multiplier
+            rate *= rates.layer_decay ** (depth - 1 - index) / rates.head_multiplier
         for parameter in parameters:
             if parameter.requires_grad:
                 is_decayed = parameter.ndim > 1
@@ -45,27 +43,11 @@ def parameter_groups(
                     group["stages"].append(name)
                 if not is_decayed:
                     group["weight_decay"] = 0.0
-    return [named(group) for group in groups.values()]
+    return [with_name(group) for group in groups.values()]
 
 
-def named(group: dict[str, Any]) -> dict[str, Any]:
-    """Give a group the name that the learning-rate curves show: its stages, and what it holds."""
+def with_name(group: dict[str, Any]) -> dict[str, Any]:
     held = group.pop("stages")
     span = held[0] if len(held) == 1 else f"{held[0]}-{held[-1]}"
     kind = "norms and biases" if group.get("weight_decay") == 0.0 else "weights"
     return {**group, "name": f"{span} {kind}"}
-
-
-def with_learning_rate(config: DictConfig) -> DictConfig:
-    """Return the settings with a number that `learning_rate` gives as `optimizer.lr`.
-
-    Raises UserError for a value that is neither null nor auto nor a number above 0.
-    """
-    rate = config.learning_rate
-    if rate is None or rate == "auto":
-        return config
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        raise UserError(f"learning_rate={rate}: write auto, a number above 0, or null for optimizer.lr.")
-    config = config.copy()
-    config.optimizer.lr = float(rate)
-    return config

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from graft.data.module import ImageFolderDataModule
+from graft.data.module import ImageDataModule
 from graft.errors import UserError
 from graft.training.module import Batch, TransferModule
-from graft.training.optimizers import parameter_groups
+from graft.training.optimizers import LearningRates, parameter_groups
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,11 +40,11 @@ class Curve:
     losses: list[float]  # of a batch each, before the step at that rate
 
 
-def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: ImageFolderDataModule) -> float:
-    """Return the learning rate at which the loss falls fastest in the range test of the module's phase.
+def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: ImageDataModule) -> LearningRates:
+    """Return the learning rates; the head's is where the loss falls fastest in the phase's range test.
 
     The rate has two digits, so that it can be typed. The curve is drawn into the run's folder and into
-    TensorBoard. Raises UserError with several processes, and where the loss falls nowhere.
+    TensorBoard. Raises UserError with several processes, and where the loss never clearly decreases.
     """
     if trainer.world_size > 1:
         raise UserError(
@@ -62,27 +62,26 @@ def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: Image
     file = show(trainer, curve, rate)
     if rate is None:
         raise UserError(
-            f"learning_rate=auto: the loss falls nowhere clearly in {steps} steps from {LOWEST_RATE:g} to "
+            f"learning_rate=auto: the loss never clearly decreases in {steps} steps from {LOWEST_RATE:g} to "
             f"{curve.rates[-1]:.2g} (curve in {file}); write learning_rate=NUMBER."
         )
     log.info("rate       %g: the loss falls fastest there (%d steps of a range test, %s)", rate, steps, file)
-    return rate
+    return replace(module.learning_rates, head=rate)
 
 
-def range_test(module: TransferModule, data: ImageFolderDataModule, device: torch.device) -> Curve:
+def range_test(module: TransferModule, data: ImageDataModule, device: torch.device) -> Curve:
     """Train the module's phase in 32 bits with a rate that grows exponentially, until the loss shoots up.
 
     Smith 2015, Cyclical Learning Rates for Training Neural Networks, section 3.3. The rates of all parameter
     groups grow together, so their ratios are those of training. One batch makes a step. Module, data and
     random generators are left as they were.
     """
-    assert module.phase is not None
     rates: list[float] = []
     losses: list[float] = []
     with left_untouched(module), isolate_rng():
         module.to(device).train()
-        _, *factors = module.rates
-        optimizer = module.make_optimizer(parameter_groups(module.classifier, module.phase.rate, *factors))
+        rates_of_groups = replace(module.learning_rates, head=module.phase.rate)
+        optimizer = module.make_optimizer(parameter_groups(module.classifier, rates_of_groups))
         shares = [group["lr"] for group in optimizer.param_groups]
         for rate, (inputs, labels) in zip(rising_rates(), endless_batches(data), strict=False):
             loss, _ = module.training_loss((inputs.to(device), labels.to(device)))
@@ -102,12 +101,10 @@ def range_test(module: TransferModule, data: ImageFolderDataModule, device: torc
 
 
 def rising_rates() -> list[float]:
-    """Return the rates of all steps, from the lowest to the highest, each the same factor above the last."""
     return np.geomspace(LOWEST_RATE, HIGHEST_RATE, MOST_STEPS).tolist()
 
 
-def endless_batches(data: ImageFolderDataModule) -> Iterator[Batch]:
-    """Yield training batches as the epochs 0, 1, 2, ... have them."""
+def endless_batches(data: ImageDataModule) -> Iterator[Batch]:
     loader = data.train_dataloader()
     epoch = 0
     while True:
@@ -138,7 +135,6 @@ def left_untouched(module: TransferModule) -> Iterator[None]:
 
 
 def tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return all parameters and buffers, also those that no checkpoint holds."""
     return [*module.named_parameters(), *module.named_buffers()]
 
 
@@ -152,7 +148,7 @@ def smoothed(losses: list[float]) -> np.ndarray:
 
 
 def fastest_fall(curve: Curve) -> float | None:
-    """Return the rate, in two digits, around which the loss falls fastest; None where it falls nowhere.
+    """Return the rate, in two digits, around which the loss falls fastest; None where it never clearly does.
 
     A straight line is fitted to the losses against log10(rate) of every decade of rates below the lowest
     smoothed loss; the middle of the decade with the steepest fall is chosen. Being half a decade or more
@@ -173,7 +169,6 @@ def fastest_fall(curve: Curve) -> float | None:
 
 
 def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
-    """Draw the curve into the run's folder and into TensorBoard; return the file."""
     figure = draw(curve, rate)
     file = Path(trainer.default_root_dir) / "learning_rate.png"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +180,6 @@ def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
 
 
 def draw(curve: Curve, rate: float | None) -> "Figure":
-    """Return the image of a range test: the loss against the head's rate, the chosen rate marked."""
     from matplotlib.figure import Figure  # Not before it is needed: importing it takes a while.
 
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")

@@ -1,4 +1,4 @@
-"""Keeps a network that learns from few images from straying: L2-SP, MixUp, CutMix."""
+"""Regularisation beside weight decay and augmentation: L2-SP, MixUp, CutMix."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from graft.errors import UserError
 from graft.models.backbones import Backbone
 from graft.models.freezing import HEAD, Phase
+from graft.tasks.task import Task
 
 
 class StartingPoint(nn.Module):
@@ -20,18 +21,16 @@ class StartingPoint(nn.Module):
 
     def __init__(self, backbone: nn.Module, strength: float) -> None:
         super().__init__()
-        if strength < 0:
-            raise UserError(f"loss.l2_sp={strength}: it is 0 or more.")
         self.strength = strength
-        self.learning = list(backbone.parameters())
-        for number, parameter in enumerate(self.learning):
+        self.parameters_of_backbone = list(backbone.parameters())
+        for number, parameter in enumerate(self.parameters_of_backbone):
             self.register_buffer(f"start{number}", parameter.detach().clone(), persistent=False)
 
     def penalty(self) -> Tensor:
-        """Return strength / 2 times the squared distance of what learns to where it started."""
+        """Return strength / 2 times the squared distance of trainable parameters to where they started."""
         distances = [
             (parameter - self.get_buffer(f"start{number}")).square().sum()
-            for number, parameter in enumerate(self.learning)
+            for number, parameter in enumerate(self.parameters_of_backbone)
             if parameter.requires_grad
         ]
         return self.strength / 2 * torch.stack(distances).sum() if distances else torch.zeros(())
@@ -41,26 +40,28 @@ def refuse_useless_pull(strength: float, backbone: Backbone, phases: Sequence[Ph
     """Raise a UserError where L2-SP would pull towards random weights, or nothing at all."""
     if strength and not backbone.is_pretrained:
         raise UserError(
-            f"loss.l2_sp={strength} pulls the backbone towards its first weights, but "
-            "model.weights=null makes them random; write loss.l2_sp=0, or choose weights."
+            f"regularisation.l2_sp={strength} pulls the backbone towards its first weights, but "
+            "model.weights=null makes them random; write regularisation.l2_sp=0, or choose weights."
         )
-    if strength and all(phase.learns == (HEAD,) for phase in phases):
+    if strength and all(phase.trainable == (HEAD,) for phase in phases):
         raise UserError(
-            f"loss.l2_sp={strength} pulls the backbone, which stays frozen in every phase; "
-            "write loss.l2_sp=0, or let the backbone learn with freeze=false."
+            f"regularisation.l2_sp={strength} pulls the backbone, which stays frozen in every phase; "
+            "write regularisation.l2_sp=0, or make the backbone trainable with freeze=false."
         )
 
 
-def batch_mixing(
-    num_classes: int, mixup: float, cutmix: float
-) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Return what mixes a batch `([B, 3, H, W], [B])` into one with soft targets `[B, num_classes]`.
+BatchMixing = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-    None where both alphas are 0. Zhang et al. 2018, mixup, ICLR; Yun et al. 2019, CutMix, ICCV.
+
+def batch_mixing(task: Task, mixup: float, cutmix: float) -> BatchMixing | None:
+    """Return what mixes a batch `([B, C, H, W], [B])` into one with soft targets `[B, num_classes]`.
+
+    None where both alphas are 0. Raises UserError for targets that are not classes. Zhang et al. 2018, mixup,
+    ICLR; Yun et al. 2019, CutMix, ICCV.
     """
-    for key, alpha in (("mixup", mixup), ("cutmix", cutmix)):
-        if alpha < 0:
-            raise UserError(f"loss.{key}={alpha}: it is 0 or more.")
+    if (mixup or cutmix) and not task.has_classes:
+        raise UserError(f"regularisation.mixup and cutmix mix classes: leave them out with task={task.name}.")
+    num_classes = len(task.columns)
     choices: list[v2.Transform] = []
     if mixup > 0:
         choices.append(v2.MixUp(alpha=mixup, num_classes=num_classes))

@@ -1,24 +1,25 @@
 """What a resumed run may change of its settings: a short list. All else has to be as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+import lightning as L
 
 from graft.errors import UserError
 
 # Settings, and groups of settings, that may differ; a new setting may not until it is listed here.
 MAY_DIFFER = (
     "resume",
-    "paths",  # and with it every setting that is made of it, such as the callbacks' folders
+    "paths",
     "learning_rate",  # compared by what it sets, optimizer.lr
     "compile",
     "calibrate",
     "report",
     "logger",
     "callbacks.checkpoint.dirpath",
-    "callbacks.checkpoint.keeps_validation",
+    "callbacks.tensorboard_images",  # room: reporting
+    "task.monitor",
     "callbacks.lr_monitor",
     "callbacks.progress",
     "data.root",  # The images, classes and splits are compared by `Resumption.refuse_other_images`.
@@ -48,48 +49,56 @@ MAY_DIFFER = (
 GLOBAL_BATCH = "data.batch_size x processes x trainer.accumulate_grad_batches"
 
 
-def settings_that_matter(config: DictConfig, processes: int, precision: str) -> dict[str, Any]:
-    """Return the settings that a resumed run has to share, as plain containers.
-
-    `processes` and `precision` are the Trainer's: what `auto` means depends on the machine.
-    """
-    config = config.copy()
-    config.paths = dict.fromkeys(config.paths, "")
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    data, trainer = settings["data"], settings["trainer"]
-    settings[GLOBAL_BATCH] = data["batch_size"] * processes * trainer["accumulate_grad_batches"]
-    trainer["precision"] = precision
+def settings_that_matter(settings: Mapping[str, Any], trainer: L.Trainer) -> dict[str, Any]:
+    """Return the settings that a resumed run has to share, `auto` as the Trainer resolved it."""
+    folders = sorted(filter(None, settings["paths"].values()), key=len, reverse=True)
+    kept: dict[str, Any] = without_folders(dict(settings), folders)
+    data, options = kept["data"], kept["trainer"]
+    kept[GLOBAL_BATCH] = data["batch_size"] * trainer.world_size * options["accumulate_grad_batches"]
+    options["precision"] = str(trainer.precision)
     if data.get("cache") in ("ram", "disk"):
         data["cache"] = (
-            "ram or disk"  # Random crops come out of kept images; where those are changes nothing.
+            "ram or disk"  # Random crops come out of decoded images; where those are does not matter.
         )
     for key in MAY_DIFFER:
         *groups, name = key.split(".")
-        holder: Any = settings
+        holder: Any = kept
         for group in groups:
             holder = holder.get(group) or {}
         holder.pop(name, None)
-    return settings
+    return kept
 
 
-def refuse_other_settings(
-    path: Path, saved: dict[str, Any], asked: dict[str, Any], config: DictConfig
-) -> None:
-    """Raise one UserError that names every setting that differs, with both values.
+def without_folders(value: Any, folders: Sequence[str]) -> Any:
+    """Return a deep copy whose texts lack the folders: a run in another one has the same settings."""
+    if isinstance(value, dict):
+        return {key: without_folders(entry, folders) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_folders(entry, folders) for entry in value]
+    for folder in folders if isinstance(value, str) else ():
+        value = value.replace(folder, "")
+    return value
 
-    `config` are the settings that `asked` was made from.
-    """
-    found = {name: (was, now) for name, was, now in differences(saved, asked)}
-    own = {name: pair for name, pair in found.items() if found.get(repeats(config, name) or "") != pair}
+
+def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise one UserError that names every setting that differs, with both values."""
+    changed = {name: (was, now) for name, was, now in differences(saved, asked)}
+    own = {name: pair for name, pair in changed.items() if not repeats(name, pair, changed)}
     if not own:
         return
     values = "; ".join(
         f"{name}={written(was)}, this run has {name}={written(now)}" for name, (was, now) in own.items()
     )
     raise UserError(
-        f"resume: {path} was made with {values}. Write what it was made with to go on, or leave resume out "
-        "for a new run."
+        f"resume: {path} was made with {values}. Write what it was made with to continue, or leave "
+        "resume out for a new run."
     )
+
+
+def repeats(name: str, pair: tuple[Any, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Return whether a difference only repeats another, as `data.seed` repeats `seed`."""
+    keys = name.split(".")
+    return any(changed.get(".".join(keys[start:])) == pair for start in range(1, len(keys)))
 
 
 def differences(saved: Any, asked: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -115,19 +124,7 @@ def is_same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def repeats(config: DictConfig, name: str) -> str | None:
-    """Return the setting that `name` is an interpolation of (`data.seed` of `seed`), or None."""
-    keys = name.split(".")
-    node: Any = OmegaConf.to_container(config, resolve=False)
-    for number, key in enumerate(keys):
-        node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, str) and node.startswith("${") and node.endswith("}"):
-            return ".".join([node[2:-1], *keys[number + 1 :]])
-    return None
-
-
 def written(value: Any) -> str:
-    """Return a value as it is written on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):

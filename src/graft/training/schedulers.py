@@ -1,7 +1,7 @@
-"""Learning-rate schedules: each a factor on every group's rate, computed from the step alone.
+"""Learning-rate schedules: each a factor on every group's rate, computed from the step.
 
 A schedule that is a function of the step resumes exactly; only `plateau` depends on what is measured.
-It is built anew for every phase of training and counts that phase's steps from zero.
+Every schedule is rebuilt for every phase of training and counts that phase's steps from zero.
 """
 
 import math
@@ -9,12 +9,10 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from graft.errors import UserError
+from graft.training.lightning_internals import note_learning_rates
 
 
 def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
-    """Keep every rate as it is."""
-    del total_steps, steps_per_epoch
     return LambdaLR(optimizer, lambda _: 1.0)
 
 
@@ -22,9 +20,6 @@ def step(
     optimizer: Optimizer, total_steps: int, steps_per_epoch: int, step_size: int, gamma: float
 ) -> LambdaLR:
     """Multiply every rate by `gamma` after each `step_size` epochs."""
-    del total_steps
-    if step_size < 1:
-        raise UserError(f"scheduler.step_size={step_size}: it counts epochs and is at least 1.")
     return LambdaLR(optimizer, lambda now: gamma ** (now // (step_size * steps_per_epoch)))
 
 
@@ -33,9 +28,6 @@ def cosine(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warmup:
 
     The fall is a half cosine without restarts: Loshchilov & Hutter, SGDR, ICLR 2017.
     """
-    del steps_per_epoch
-    if not 0 <= warmup < 1:
-        raise UserError(f"scheduler.warmup={warmup}: it is a share of all steps, 0 <= warmup < 1.")
     warmup_steps = round(warmup * total_steps)
 
     def factor(now: int) -> float:
@@ -52,9 +44,6 @@ def one_cycle(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, warm
 
     Smith & Topin 2018, Super-Convergence, with the values of torch's OneCycleLR; momentum is constant.
     """
-    del steps_per_epoch
-    if not 0 < warmup < 1:
-        raise UserError(f"scheduler.warmup={warmup}: it is a share of all steps, 0 < warmup < 1.")
     peak = warmup * total_steps
     first, last = 1 / 25, 1 / 25e4
 
@@ -77,7 +66,6 @@ def bit_hyperrule(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) 
     The rule for fewer than 20,000 images of Kolesnikov et al. 2020 (Big Transfer, ECCV), which has
     500 steps, 100 of them warm-up: `trainer.max_steps=500` with enough epochs.
     """
-    del steps_per_epoch
     fifth = max(1.0, total_steps / 5)
 
     def factor(now: int) -> float:
@@ -90,9 +78,6 @@ def plateau(
     optimizer: Optimizer, total_steps: int, steps_per_epoch: int, factor: float, patience: int
 ) -> ReduceLROnPlateau:
     """Multiply every rate by `factor` after `patience` epochs in which `val/loss` has not fallen."""
-    del total_steps, steps_per_epoch
-    if not 0 < factor < 1:
-        raise UserError(f"scheduler.factor={factor}: it is above 0 and below 1.")
     return ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
 
 
@@ -102,7 +87,7 @@ def take_current_rates(scheduler: LambdaLR) -> None:
     A restored optimizer has the rates that it was saved with; the schedule may have been lengthened since.
     """
     factors = [function(scheduler.last_epoch) for function in scheduler.lr_lambdas]
-    rates = [base * factor for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
+    rates = [float(base * factor) for base, factor in zip(scheduler.base_lrs, factors, strict=True)]
     for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-    scheduler._last_lr = rates
+    note_learning_rates(scheduler, rates)

@@ -1,4 +1,4 @@
-"""The settings of optimizer, scheduler, loss, callbacks and loggers, declared."""
+"""The settings of optimizer, scheduler, regularisation, callbacks and loggers, declared."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,19 +20,15 @@ from graft.settings import (
     Words,
 )
 
-# What validation measures; callbacks of one's own may log more.
-METRICS = ("val/loss", "val/accuracy", "val/f1", "val/auroc")
 Freeze = bool | Count
 LearningRate = Literal["auto"] | PositiveNumber | None
 Compile = bool | Literal["auto"]
 MonitorMode = Literal["auto", "min", "max"]
 
 
-class LossSettings(Settings):
-    """`loss`: what training minimises."""
+class RegularisationSettings(Settings):
+    """`regularisation`, beside weight decay, dropout and augmentation."""
 
-    label_smoothing: ShareBelowOne
-    class_weights: Literal["balanced"] | None
     l2_sp: NumberOrZero
     mixup: NumberOrZero
     cutmix: NumberOrZero
@@ -57,7 +53,6 @@ class TorchOptimizerSettings(OptimizerSettings):
 
     @model_validator(mode="after")
     def have_one_implementation(self) -> "TorchOptimizerSettings":
-        """Raise a UserError for implementations that exclude each other."""
         if self.foreach and self.fused:
             raise UserError("optimizer.foreach=true and optimizer.fused=true exclude each other: write one.")
         if self.differentiable and self.fused:
@@ -66,7 +61,7 @@ class TorchOptimizerSettings(OptimizerSettings):
 
 
 class AdamSettings(TorchOptimizerSettings):
-    """`optimizer=adamw`, and Adam."""
+    """`optimizer=adamw`."""
 
     betas: Annotated[
         list[ShareBelowOne],
@@ -86,7 +81,6 @@ class SgdSettings(TorchOptimizerSettings):
 
     @model_validator(mode="after")
     def look_ahead_along_a_momentum(self) -> "SgdSettings":
-        """Raise a UserError for Nesterov's momentum without one."""
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise UserError(
                 "optimizer.nesterov=true needs an optimizer.momentum above 0 and no optimizer.dampening."
@@ -130,7 +124,6 @@ class CheckpointSettings(TargetSettings):
     dirpath: PathText
     monitor: Text
     mode: MonitorMode
-    keeps_validation: bool
 
 
 class RateMonitorSettings(TargetSettings):

@@ -1,65 +1,68 @@
 """What a run says about itself: the header before, the results after."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning as L
 import torch
 from torch import nn
 
-from graft.data.module import ImageFolderDataModule
+from graft.data.labelled_images import LabelledImages
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase
+from graft.preprocessing import Preprocessing
 
 PROJECT = Path(__file__).resolve().parents[3]
 MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
 
 
-def data_summary(data: ImageFolderDataModule) -> str:
-    """Return the classes, the images of each split, and how uneven the classes are."""
-    counts = data.class_counts("train")
-    names = data.class_names
-    shown = ", ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))
-    if len(names) > MOST_CLASSES:
-        shown = f"{len(names)} classes of {min(counts)} to {max(counts)} training images"
-    splits = ", ".join(f"{split} {len(samples)}" for split, samples in data.samples.items())
-    imbalance = max(counts) / max(1, min(counts))
-    return (
-        f"data       {data.root}\n"
-        f"  classes  {shown} (largest {imbalance:.1f} times the smallest)\n"
-        f"  images {splits}"
-    )
+def data_summary(images: LabelledImages) -> str:
+    """Return the targets, the images of each split, and how uneven the classes are."""
+    splits = ", ".join(f"{split} {len(samples)}" for split, samples in images.samples.items())
+    return f"data       {images.root}\n  {target_summary(images)}\n  images   {splits}"
 
 
-def network_summary(classifier: Classifier, data: ImageFolderDataModule, phases: list[Phase]) -> str:
-    """Return the network, its weights, and what learns in each phase."""
+def target_summary(images: LabelledImages) -> str:
+    task, counts = images.task, images.class_counts("train")
+    if not any(counts):
+        return f"targets  {', '.join(task.columns)}"
+    named = zip(task.columns, counts, strict=True)
+    shown = ", ".join(f"{name} {number}" for name, number in named)
+    if len(task.columns) > MOST_CLASSES:
+        shown = f"{len(task.columns)} classes of {min(counts)} to {max(counts)} training images"
+    uneven = max(counts) / max(1, min(counts))
+    return f"classes  {shown} (largest {uneven:.1f} times the smallest)"
+
+
+def network_summary(classifier: Classifier, preprocessing: Preprocessing, phases: list[Phase]) -> str:
+    """Return the network, its weights, and what is trainable in each phase."""
     backbone = classifier.backbone
-    assert data.preprocessing is not None
-    height, width = data.preprocessing.crop
+    height, width = preprocessing.crop
     lines = [
         f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",
         f"  weights  {backbone.weights}",
-        f"  images {height}x{width} pixels",
+        f"  images   {height}x{width} pixels",
     ]
     for number, phase in enumerate(phases, start=1):
-        lines.append(f"phase {number}    {phase.name} learns for {phase.epochs} epochs")
+        lines.append(f"phase {number}    {phase.name} trainable for {phase.epochs} epochs")
     return "\n".join(lines)
 
 
 def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module) -> str:
-    """Return the line that opens a phase: what learns, how many parameters of how many."""
-    learning = count(p for p in module.parameters() if p.requires_grad)
+    """Return the line that opens a phase: what is trainable, how many parameters of how many."""
+    trainable = count(p for p in module.parameters() if p.requires_grad)
     total = count(module.parameters())
-    stages = phase.learns if len(phase.learns) <= 3 else (phase.learns[0], "...", phase.learns[-1])
+    stages = (
+        phase.trainable if len(phase.trainable) <= 3 else (phase.trainable[0], "...", phase.trainable[-1])
+    )
     return (
-        f"phase {number}/{phases}: {phase.name} ({', '.join(stages)}) learns, "
-        f"{learning:,} of {total:,} parameters ({learning / total:.2%})"
+        f"phase {number}/{phases}: {phase.name} ({', '.join(stages)}) trainable, "
+        f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})"
     )
 
 
 def machine_summary(trainer: L.Trainer) -> str:
-    """Return the devices and the precision."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
@@ -67,13 +70,12 @@ def machine_summary(trainer: L.Trainer) -> str:
 
 
 def results_table(metrics: Mapping[str, float]) -> str:
-    """Return the test metrics, one a line."""
     names = [name for name in metrics if name.startswith("test/")]
     width = max(map(len, names))
     return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
 
 
-def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) -> str:
+def next_steps(run: Path, best: Path, overrides: Sequence[str], has_curves: bool) -> str:
     """Return where everything lies and the commands that come next, for a run with these overrides.
 
     The commands can be pasted into a shell in the folder that the run's own command was typed in.
@@ -92,7 +94,7 @@ def next_steps(run: Path, best: Path, overrides: list[str], has_curves: bool) ->
     )
 
 
-def to_fine_tune(overrides: list[str]) -> list[str]:
+def to_fine_tune(overrides: Sequence[str]) -> list[str]:
     """Return the overrides of a run that trains everything: each once, without this run's own."""
     last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
     dropped = ("finetuning", "head.solver", "hydra", "resume", "paths.run")
@@ -111,5 +113,4 @@ def from_here(path: Path) -> str:
 
 
 def count(parameters: object) -> int:
-    """Return how many numbers the parameters hold."""
     return sum(parameter.numel() for parameter in parameters)  # type: ignore[attr-defined]

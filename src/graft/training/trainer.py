@@ -9,8 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import LearningRateMonitor
-from omegaconf import DictConfig
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 
 from graft.errors import UserError, import_extra
 from graft.models.checkpoints import AtomicCheckpointIO
@@ -35,43 +34,44 @@ DELIBERATE = (
 LOGGER_EXTRAS = ("wandb", "mlflow")  # Loggers whose package comes with an extra of the same name.
 
 
-def build_trainer(config: DictConfig) -> L.Trainer:
+def build_trainer(settings: dict[str, Any]) -> L.Trainer:
     """Return the Trainer for this machine.
 
-    Raises UserError for devices that are not there, an unknown precision, or an unknown argument.
+    Raises UserError for devices that are not there, and for arguments or a precision that cannot be used.
     """
     for message in DELIBERATE:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
-    check_trainer_options(config.trainer)
-    accelerator = resolve_accelerator(config.trainer.accelerator)
-    check_devices(config.trainer.accelerator, accelerator, config.trainer.devices)
-    precision = resolve_precision(str(config.trainer.precision), accelerator)
+    options = settings["trainer"]
+    check_trainer_options(options)
+    accelerator = resolve_accelerator(options["accelerator"])
+    check_devices(options["accelerator"], accelerator, options["devices"])
+    precision = resolve_precision(str(options["precision"]), accelerator)
     # An entry set to null is left out.
     for name in LOGGER_EXTRAS:
-        if config.logger.get(name):
+        if settings["logger"].get(name):
             import_extra(name, name)
-    loggers = [instantiate(entry) for entry in config.logger.values() if entry]
-    callbacks = [instantiate(entry) for entry in config.callbacks.values() if entry]
+    loggers = [instantiate(entry) for entry in settings["logger"].values() if entry]
+    callbacks = [instantiate(entry) for entry in settings["callbacks"].values() if entry]
     if not loggers:  # LearningRateMonitor refuses to run without one.
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     trainer: L.Trainer = instantiate(
-        with_few_batches(config.trainer),
+        with_few_batches(options),
         precision=precision,
         callbacks=[
             *callbacks,
-            SeedEachEpoch(config.seed),
+            SeedEachEpoch(settings["seed"]),
             EndConvergedPhase(),
             KeepPredictions(),
             ImagesPerSecond(),
         ],
         logger=loggers or False,
         plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,  # graft.training.callbacks.progress
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,  # graft.training.summary
         use_distributed_sampler=False,  # graft.data.dataset has samplers that know the processes.
-        default_root_dir=config.paths.run,
+        default_root_dir=settings["paths"]["run"],
         _convert_="all",
     )
     return trainer
@@ -112,21 +112,16 @@ def check_devices(asked: str, accelerator: str, devices: Any) -> None:
         )
 
 
-PRECISIONS = ("32", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64", "64-true")
-
-
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return the precision that `auto` means here, and warn where the CPU only emulates one.
 
     auto is bf16-mixed on GPUs that compute in it, 16-mixed on older ones, 32 elsewhere.
-    Raises UserError for an unknown precision, and for float16 on a CPU.
+    Raises UserError for float16 on a CPU.
     """
     if precision == "auto":
         if accelerator != "cuda":
             return "32-true"
         return "bf16-mixed" if torch.cuda.get_device_capability()[0] >= 8 else "16-mixed"
-    if precision not in PRECISIONS:
-        raise UserError(f"trainer.precision={precision} is none of auto, {', '.join(PRECISIONS)}.")
     if accelerator == "cpu" and precision.startswith("16"):
         raise UserError(f"trainer.precision={precision} is not for CPUs: write trainer.precision=32.")
     if accelerator == "cpu" and precision.startswith("bf16"):

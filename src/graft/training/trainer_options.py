@@ -6,7 +6,7 @@ from typing import Any
 from graft.errors import UserError
 
 # Lightning does with these what its documentation says.
-TAKEN = (
+TAKEN = [
     "accelerator",
     "accumulate_grad_batches",
     "benchmark",
@@ -14,7 +14,7 @@ TAKEN = (
     "deterministic",
     "devices",
     "enable_autolog_hparams",
-    "fast_dev_run",  # by `with_few_batches`
+    "fast_dev_run",
     "gradient_clip_algorithm",
     "gradient_clip_val",
     "inference_mode",
@@ -33,7 +33,7 @@ TAKEN = (
     "profiler",
     "strategy",
     "sync_batchnorm",
-)
+]  # `fast_dev_run` by `with_few_batches`
 
 # Every other argument may only have the first value here; why, and what to write instead.
 REFUSED: dict[str, tuple[object, str]] = {

@@ -1,3 +1,4 @@
+# room: inference/export
 """Exported files say what the checkpoint says, carry what is needed to use them, and are verified."""
 
 import json
@@ -15,10 +16,11 @@ from graft import load
 from graft.data.images import open_rgb
 from graft.data.transforms import evaluation_crop, evaluation_transform
 from graft.errors import UserError
-from graft.inference.export.writing import FORMATS, Export, export, images_of_run, spread
-from graft.training.calibration import keep_temperature
-from tests.conftest import PROJECT
+from graft.inference.export.writing import FORMATS, Export, export, images_of_run, spread, write_onnx
+from graft.tasks.task import Task
+from tests.conftest import PROJECT, task_of, write_checkpoint
 
+FOLDER = {"_target_": "graft.data.sources.folder.Folder"}
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "openvino": ("openvino", "onnx")}
 
 
@@ -32,11 +34,12 @@ def exported(checkpoint: Path, images: Path, chosen: str, include_preprocessing:
 @pytest.mark.parametrize("include_preprocessing", [False, True])
 @pytest.mark.parametrize("chosen", FORMATS)
 def test_an_exported_file_predicts_as_the_checkpoint_does(
-    checkpoint: Path, images: Path, chosen: str, include_preprocessing: bool
+    tmp_path: Path, images: Path, chosen: str, include_preprocessing: bool
 ) -> None:
-    keep_temperature(checkpoint, 1.7)
+    task = task_of("multiclass", ("dark", "light"), temperature=1.7)
+    checkpoint = write_checkpoint(tmp_path / "tiny.ckpt", task=task)
     done = exported(checkpoint, images, chosen, include_preprocessing)
-    assert done.difference < 1e-4
+    assert done.value < 1e-4
     assert done.images == 24
     assert min(done.speed, done.eager_speed) > 0
     paths = sorted(images.rglob("*.jpg"))
@@ -45,7 +48,40 @@ def test_an_exported_file_predicts_as_the_checkpoint_does(
         found = list(load(done.file).stream(paths, batch_size=batch_size))
         assert [p.label for p in found] == [p.label for p in expected]
         for one, other in zip(found, expected, strict=True):
-            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+            assert one.values == pytest.approx(other.values, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        task_of("multilabel", ("big", "round"), thresholds=[0.4, 0.6]),
+        task_of("regression", ("weight",), mean=[5e6], std=[1e5]),
+    ],
+)
+def test_labels_and_numbers_are_exported(tmp_path: Path, images: Path, task: Task) -> None:
+    checkpoint = write_checkpoint(tmp_path / "tiny.ckpt", task=task)
+    done = exported(checkpoint, images, "torch_export", False)
+    paths = sorted(images.rglob("*.jpg"))
+    model = load(done.file)
+    assert model.task == task
+    for one, other in zip(model.predict(paths), load(checkpoint).predict(paths), strict=True):
+        assert one.values == pytest.approx(other.values, rel=1e-5)
+
+
+@pytest.mark.parametrize("include_preprocessing", [False, True])
+def test_a_network_of_five_bands_is_exported(tmp_path: Path, include_preprocessing: bool) -> None:
+    checkpoint = write_checkpoint(tmp_path / "bands.ckpt", ["dark", "light"], channels=5)
+    chance = np.random.default_rng(0)
+    (tmp_path / "bands").mkdir()
+    for number in range(6):
+        np.save(tmp_path / "bands" / f"{number}.npy", chance.integers(0, 65535, (40, 48, 5), np.uint16))
+    file = checkpoint.with_suffix(".pt2")
+    done = export(checkpoint, "torch_export", file, str(tmp_path / "bands"), include_preprocessing)
+    assert done.images == 6
+    paths = sorted((tmp_path / "bands").iterdir())
+    for one, other in zip(load(file).predict(paths), load(checkpoint).predict(paths), strict=True):
+        assert not one.error
+        assert one.values == pytest.approx(other.values, abs=1e-5)
 
 
 @pytest.mark.parametrize("include_preprocessing", [False, True])
@@ -55,7 +91,8 @@ def test_onnx_is_usable_without_graft(checkpoint: Path, images: Path, include_pr
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     metadata = json.loads(session.get_modelmeta().custom_metadata_map["graft"])
     model = load(checkpoint)
-    assert metadata["class_names"] == ["dark", "light"]
+    assert metadata["task"] == json.loads(json.dumps(model.task.describe()))
+    assert metadata["task"]["columns"] == ["dark", "light"]
     assert metadata["preprocessing"] == model.preprocessing.to_dict()
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.type) == (
@@ -69,7 +106,7 @@ def test_onnx_is_usable_without_graft(checkpoint: Path, images: Path, include_pr
     image = prepare(model.preprocessing)(open_rgb(path)).numpy()
     (logits,) = session.run([given.name], {"images": image[None]})
     shares = np.exp(logits[0]) / np.exp(logits[0]).sum()
-    assert shares == pytest.approx(model.predict([path])[0].probabilities, abs=1e-5)
+    assert shares == pytest.approx(model.predict([path])[0].values, abs=1e-5)
 
 
 def test_a_file_that_differs_is_refused_and_not_written(
@@ -89,14 +126,22 @@ def test_a_file_that_differs_is_refused_and_not_written(
     assert not checkpoint.with_suffix(".pt2").exists()
 
 
+def test_onnx_says_which_extra_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r'^onnx is not installed.*pip install "graft\[export\]"'):
+        write_onnx(torch.nn.Identity(), torch.zeros(1), "", tmp_path / "m.onnx")
+
+
 def test_images_to_verify_on_are_those_of_the_run(tmp_path: Path, images: Path) -> None:
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    with pytest.raises(UserError, match="input is needed"):
-        images_of_run(checkpoint)
-    settings = {"data": {"root": "${folder}", "layout": "auto"}, "folder": str(images)}
+    task = task_of("multiclass", ("dark", "light"))
+    with pytest.raises(UserError, match=r"input is needed .*run does not lead to the run's images"):
+        images_of_run(checkpoint, task, "input is needed")
+    settings = {"data": {**FOLDER, "root": "${folder}", "layout": "auto"}, "folder": str(images)}
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(settings), tmp_path / "run" / ".hydra" / "config.yaml")
-    assert images_of_run(checkpoint) == sorted(images.rglob("*.jpg"))
+    root, samples = images_of_run(checkpoint, task, "input is needed")
+    assert [root / sample.path for sample in samples] == sorted(images.rglob("*.jpg"))
 
 
 def test_32_images_are_taken_from_all_over_the_folder() -> None:

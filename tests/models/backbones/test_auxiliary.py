@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-from graft.models.backbones import Backbone, build_backbone, build_head, stages
+from graft.models.backbones import Backbone, build_backbone, build_head, rebuild_backbone, stages
 
 # For training, Inception's auxiliary classifier needs more pixels than the network itself.
 SIZES = {"googlenet": 64, "inception_v3": 299}
@@ -53,7 +53,7 @@ def test_without_them_evaluation_is_the_same_and_the_spec_says_so(backbone: Back
     images = torch.randn(1, 3, SIZES[backbone.name], SIZES[backbone.name])
     with torch.no_grad():
         features = backbone.eval()(images)
-    slim = build_backbone(**backbone.spec(), weights=None)
+    slim = rebuild_backbone(**backbone.spec())
     build_head(slim, 5)
     slim.load_state_dict(backbone.state_dict())
 
@@ -63,7 +63,7 @@ def test_without_them_evaluation_is_the_same_and_the_spec_says_so(backbone: Back
         torch.testing.assert_close(slim.eval()(images), features)
     _, logits = slim.train().forward_with_auxiliary(images.expand(2, -1, -1, -1))
     assert logits == []
-    rebuilt = build_backbone(**slim.spec(), weights=None)
+    rebuilt = rebuild_backbone(**slim.spec())
     assert rebuilt.state_dict().keys() == slim.state_dict().keys()
     assert not any("aux" in key.lower() for key in slim.state_dict())
 
@@ -84,7 +84,7 @@ def test_pretrained_input_scaling_survives_a_rebuild(
 
     weights = "default" if where == "default" else str(tmp_path / "copy.pth")
     backbone = build_backbone("torchvision", name, weights).eval()
-    rebuilt = build_backbone(**backbone.spec(), weights=None).eval()
+    rebuilt = rebuild_backbone(**backbone.spec()).eval()
     rebuilt.load_state_dict(backbone.state_dict())
 
     assert backbone.network.transform_input is True

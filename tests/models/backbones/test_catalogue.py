@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from torchvision.models import get_model_weights, list_models
 
 from graft.errors import UserError
-from graft.models.backbones.backbone import SOURCES
 from graft.models.backbones.catalogue import entries, find, table
+from graft.models.settings import SOURCES
 
 PROJECT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted((PROJECT / "configs" / "model").glob("*.yaml"))

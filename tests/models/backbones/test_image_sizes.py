@@ -159,6 +159,6 @@ def test_a_size_that_only_the_auxiliary_classifiers_cannot_take_is_refused_for_l
 
     assert message is not None
     assert re.search(
-        r"data\.image_size=160: to learn, inception_v3 takes images of 299 pixels or more", message
+        r"data\.image_size=160: in training, inception_v3 takes images of 299 pixels or more", message
     )
     assert "freeze=true" in message

@@ -37,7 +37,13 @@ def test_what_was_found_is_what_a_checkpoint_rebuilds() -> None:
     with torch.device("meta"):
         backbone = build_backbone("auto", "resnet10t", None)
 
-    assert backbone.spec() == {"source": "timm", "name": "resnet10t", "options": {}}
+    assert backbone.spec() == {
+        "source": "timm",
+        "name": "resnet10t",
+        "options": {},
+        "channels": 3,
+        "auxiliary": False,
+    }
 
 
 @pytest.mark.parametrize(

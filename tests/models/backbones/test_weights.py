@@ -18,7 +18,7 @@ from torch import Tensor
 
 from graft.errors import UserError
 from graft.models.backbones import Backbone, build_backbone
-from graft.models.backbones.torchvision import build
+from graft.models.backbones.sources.torchvision import build
 
 CACHED = "resnet18-f37072fd.pth"
 State = dict[str, Tensor]
@@ -189,7 +189,7 @@ def test_a_missing_file_is_named_with_its_neighbour(tmp_path: Path) -> None:
     (tmp_path / "resnet.pth").touch()
 
     assert "Did you mean 'resnet.pth'?" in refusal(tmp_path / "resnett.pth")
-    assert "does not exist either" in refusal(tmp_path / "nowhere" / "resnet.pth")
+    assert "there is no file" in refusal(tmp_path / "nowhere" / "resnet.pth")
     assert "is a folder" in refusal(f"{tmp_path}/")
 
 

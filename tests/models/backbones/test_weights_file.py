@@ -197,7 +197,7 @@ def checkpoint_of(backbone: Backbone, path: Path, preprocessing: Preprocessing =
     classifier = Classifier(backbone, build_head(backbone, 3, **head))
     torch.save(
         {
-            DESCRIPTION: describe(backbone, head, ["a", "b", "c"], preprocessing),
+            DESCRIPTION: describe(backbone, head, {"columns": ["a", "b", "c"]}, preprocessing),
             "state_dict": prefixed(WEIGHTS_PREFIX, classifier.state_dict()),
             "raw_state_dict": prefixed(WEIGHTS_PREFIX, timm.create_model(NAME).state_dict()),
         },

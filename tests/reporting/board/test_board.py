@@ -1,24 +1,28 @@
+# room: reporting
 """TensorBoard has the images, figures, embeddings and settings of a run."""
 
 import csv
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from graft.data.images import open_rgb
-from graft.data.transforms import evaluation_crop
+from graft.data.transforms import Augmentation, evaluation_crop
 from graft.errors import UserError
-from graft.reporting.board.start import chosen, denormalised
-from graft.training.run import build_classifier, train
-from tests.conftest import MakeConfig
+from graft.inference.runtimes import load_model
+from graft.reporting.board.images import as_rgb, chosen, denormalised, title
+from graft.reporting.results import write_results
+from graft.training.run import train
+from tests.conftest import MakeConfig, make_data_module, task_of
+from tests.reporting.conftest import MakeRecord, reported
 
 
 def events_of(folder: Path) -> EventAccumulator:
@@ -31,9 +35,9 @@ def events_of(folder: Path) -> EventAccumulator:
 def test_a_run_shows_images_figures_embeddings_and_settings(
     make_config: MakeConfig, tmp_path: Path, cache: str
 ) -> None:
-    metrics = train(
+    metrics = reported(
         make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001", board=True)
-    )
+    ).metrics
     events = events_of(tmp_path / "run")
     figures = {"images/training, as the network sees them", "images/validation, with predictions"}
     figures |= {"test/confusion matrix", "test/precision and recall"}
@@ -57,7 +61,7 @@ def test_a_run_shows_images_figures_embeddings_and_settings(
 
 
 def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("trainer.max_epochs=1", "optimizer.lr=0.125", board=True))
+    reported(make_config("trainer.max_epochs=1", "optimizer.lr=0.125", board=True))
     content = events_of(tmp_path / "run").summary_metadata["_hparams_/session_start_info"]
     start = HParamsPluginData.FromString(content.plugin_data.content).session_start_info
     assert start.hparams["learning rate"].number_value == 0.125
@@ -72,18 +76,17 @@ def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp
 def test_mistakes_have_heat_maps_beside_them(make_config: MakeConfig, tmp_path: Path) -> None:
     pytest.importorskip("pytorch_grad_cam")
     few = ("data.val_fraction=0.4", "data.test_fraction=0.4", "optimizer.lr=0.0000001")
-    metrics = train(make_config("trainer.max_epochs=1", "seed=3", *few, board=True))
+    metrics = reported(make_config("trainer.max_epochs=1", "seed=3", *few, board=True)).metrics
     assert metrics["test/accuracy"] < 1
-    assert "test/most confident mistakes" in events_of(tmp_path / "run").Tags()["images"]
+    assert "test/worst mistakes" in events_of(tmp_path / "run").Tags()["images"]
 
 
-def test_denormalised_images_are_the_cropped_images(make_config: MakeConfig) -> None:
-    config = make_config("augmentation=none", board=True)
-    data = instantiate(config.data)
-    build_classifier(config, data)
-    dataset = data.images("train", augmented=False)
+def test_denormalised_images_are_the_cropped_images(images: Path, checkpoint: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    data = make_data_module(images, load_model(checkpoint).preprocessing, Augmentation(), cache_dir=cache)
+    dataset = data.dataset("train", augmented=False)
     shown = denormalised(dataset[0, None][0], data.preprocessing)
-    path = data.root / data.samples["train"][0].path
+    path = data.images.root / data.images.samples["train"][0].path
     expected = evaluation_crop(data.preprocessing)(open_rgb(path)) / 255
     assert torch.allclose(shown, expected, atol=1e-6)
 
@@ -94,15 +97,76 @@ def test_chosen_images_are_different_and_the_same_each_time() -> None:
     assert chosen(3, 16, seed=1) == [0, 1, 2]
 
 
+def test_three_bands_are_shown_and_one_is_grey() -> None:
+    image = torch.arange(5).mul(50).to(torch.uint8)[:, None, None].expand(5, 2, 2)
+    assert as_rgb(image)[:, 0, 0].tolist() == pytest.approx([0, 0.5, 1])
+    assert as_rgb(image, (4, 3, 0))[:, 0, 0].tolist() == pytest.approx([1, 0.75, 0])
+    assert as_rgb(image[1:4], (2, 1, 0))[:, 0, 0].tolist() == pytest.approx([n / 255 for n in (50, 100, 150)])
+    assert as_rgb(image[2:3])[:, 0, 0].tolist() == pytest.approx([100 / 255] * 3)
+    assert as_rgb(image[1:3].float() / 255)[:, 0, 0].tolist() == pytest.approx([50 / 255] * 3)
+
+
+def test_titles_say_what_an_image_is_and_what_is_predicted() -> None:
+    classes = task_of("multiclass", ("cat", "dog"))
+    assert title(classes, ("cat",), [0.2, 0.8]) == "label cat\npredicted dog 80%"
+    labels = task_of("multilabel", ("cat", "dog"), thresholds=(0.5, 0.5))
+    assert title(labels, (), [0.6, 0.8]) == "label none\npredicted cat;dog"
+    assert title(labels, ("cat", "dog"), [0.1, 0.1]) == "label cat;dog\npredicted none"
+    numbers = task_of("regression", ("age",), mean=(0.0,), std=(1.0,))
+    assert title(numbers, ("41",), [40.25]) == "label 41\npredicted 40.25"
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_the_board_of_labels_and_numbers_has_their_figures(
+    make_config: MakeConfig, tmp_path: Path, images: Path, kind: str
+) -> None:
+    rows = []
+    for number, file in enumerate(sorted(images.glob("*/*.jpg"))):
+        path = file.relative_to(images).as_posix()
+        rows.append(f"{path},{number % 7},{int(file.parent.name == 'dark')},{number % 2}\n")
+    (tmp_path / "labels.csv").write_text("path,age,dark,odd\n" + "".join(rows), encoding="utf-8")
+    target = "[dark,odd]" if kind == "multilabel" else "age"
+    settings = (f"task={kind}", "data=table", f"data.file={tmp_path}/labels.csv", f"data.target={target}")
+    run = reported(make_config(*settings, "trainer.max_epochs=1", "report=true", board=True))
+    events = events_of(tmp_path / "run")
+    figures = {"images/training, as the network sees them", "images/validation, with predictions"}
+    own = {"multilabel": "test/precision and recall", "regression": "test/age: predicted against true"}
+    assert figures | {own[kind]} <= set(events.Tags()["images"])
+    assert "test/confusion matrix" not in events.Tags()["images"]
+    assert f"final/test {'f1' if kind == 'multilabel' else 'mae'}" in events.Tags()["scalars"]
+    assert (tmp_path / "run" / "report.html").is_file()
+    folder = next((tmp_path / "run" / "tensorboard").glob("**/tensors.tsv")).parent
+    with (folder / "metadata.tsv").open(encoding="utf-8") as lines:
+        shown = {row["path"]: row["label"] for row in csv.DictReader(lines, delimiter="\t")}
+    targets = {sample.path: ";".join(sample.target) or "none" for sample in run.splits["val"]}
+    assert shown == targets
+
+
+def test_a_task_of_ones_own_may_be_imported_again_for_the_overlays(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed: list[str] = []
+
+    class Overlays:
+        def __init__(self, _: Path, allow: list[str]) -> None:
+            allowed.extend(allow)
+
+    monkeypatch.setattr("graft.reporting.results.Overlays", Overlays)
+    run = make_record(task_of("multiclass", "ab"), [("a",), ("b",)], torch.eye(2))
+    settings = {**run.settings, "report": False, "task": {"_target_": "mine.tasks.Ordinal"}}
+    write_results(replace(run, settings=settings))
+    assert "mine" in allowed
+
+
 def test_a_figure_that_fails_is_a_warning(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("graft.reporting.board.results.confusion_figure", fail)
+    monkeypatch.setattr("graft.reporting.report.tested.confusion_figure", fail)
     with caplog.at_level(logging.WARNING):
-        train(make_config("trainer.max_epochs=1", board=True))
+        reported(make_config("trainer.max_epochs=1", board=True))
     assert "TensorBoard lacks the figures of the test (OSError: disk full)" in caplog.text
     assert (tmp_path / "run" / "metrics.json").is_file()
 
@@ -121,7 +185,7 @@ def test_names_that_are_no_utf_8_are_shown_by_board_and_report(
         os.rename(os.fsencode(file), odd)  # noqa: PTH104 -- Path takes no bytes
     os.rename(os.fsencode(images / "light"), os.fsencode(images) + b"/b\xe9")  # noqa: PTH104
     with caplog.at_level(logging.WARNING):
-        train(make_config("trainer.max_epochs=1", "report=true", board=True))
+        reported(make_config("trainer.max_epochs=1", "report=true", board=True))
     assert "TensorBoard lacks" not in caplog.text
     assert "is not written" not in caplog.text
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

@@ -1,9 +1,10 @@
+# room: reporting
 """The confusion matrix shows the counts, and stays legible."""
 
 import numpy as np
 import torch
 
-from graft.reporting.figures.confusion import confusion_figure
+from graft.reporting.figures.plots import confusion_figure
 
 
 def test_the_cells_are_the_counts() -> None:

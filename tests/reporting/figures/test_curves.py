@@ -1,8 +1,9 @@
+# room: reporting
 """The curves are what was logged, and one epoch is enough."""
 
 import numpy as np
 
-from graft.reporting.figures.curves import curve_figure
+from graft.reporting.figures.plots import curve_figure
 
 
 def test_both_curves_and_the_best_epoch_are_drawn() -> None:

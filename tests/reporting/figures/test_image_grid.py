@@ -1,3 +1,4 @@
+# room: reporting
 """A grid shows every image under its title, wrong ones in a frame."""
 
 import torch

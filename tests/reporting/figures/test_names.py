@@ -1,6 +1,7 @@
+# room: reporting
 """Long names lose their middle, so that names with a common beginning stay apart."""
 
-from graft.reporting.figures.names import shortened
+from graft.reporting.figures.plots import shortened
 
 
 def test_only_long_names_lose_their_middle() -> None:

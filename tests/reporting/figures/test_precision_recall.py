@@ -1,10 +1,12 @@
+# room: reporting
 """The curves are scikit-learn's; of many classes the worst are drawn."""
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score, precision_recall_curve
+from torch.nn.functional import one_hot, pad
 
-from graft.reporting.figures.precision_recall import precision_recall_figure
+from graft.reporting.figures.plots import precision_recall_figure
 
 
 def scores(classes: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
@@ -12,14 +14,14 @@ def scores(classes: int, count: int = 60) -> tuple[torch.Tensor, torch.Tensor]:
     labels = torch.arange(count) % classes
     logits = torch.randn(count, classes, generator=chance)
     logits[torch.arange(count), labels] += 1
-    return logits.softmax(dim=1), labels
+    return logits.softmax(dim=1), one_hot(labels, classes)
 
 
 def test_the_curves_are_scikit_learns() -> None:
-    probabilities, labels = scores(3)
-    axes = precision_recall_figure(probabilities, labels, ["a", "b", "c"]).axes[0]
+    probabilities, is_class = scores(3)
+    axes = precision_recall_figure(probabilities, is_class, ["a", "b", "c"]).axes[0]
     for number, line in enumerate(axes.lines):
-        truth, shares = (labels == number).numpy(), probabilities[:, number].numpy()
+        truth, shares = is_class[:, number].numpy(), probabilities[:, number].numpy()
         precision, recall, _ = precision_recall_curve(truth, shares)
         assert np.allclose(np.asarray(line.get_xdata()), recall, atol=1e-6)
         assert np.allclose(np.asarray(line.get_ydata()), precision, atol=1e-6)
@@ -27,8 +29,7 @@ def test_the_curves_are_scikit_learns() -> None:
 
 
 def test_of_many_classes_the_worst_are_drawn_and_absent_ones_are_not() -> None:
-    probabilities, labels = scores(12)
-    names = [f"class {number}" for number in range(13)]
-    figure = precision_recall_figure(torch.nn.functional.pad(probabilities, (0, 1)), labels, names)
+    probabilities, is_class = (pad(values, (0, 1)) for values in scores(12))
+    figure = precision_recall_figure(probabilities, is_class, [f"class {number}" for number in range(13)])
     assert len(figure.axes[0].lines) == 8
     assert figure.axes[0].get_title() == "the 8 of 12 classes that do worst"

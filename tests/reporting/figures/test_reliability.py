@@ -1,8 +1,9 @@
+# room: reporting
 """The reliability diagram shows confidence against accuracy."""
 
 import numpy as np
 
-from graft.reporting.figures.reliability import reliability, reliability_figure
+from graft.reporting.figures.plots import reliability, reliability_figure
 
 
 def test_a_point_is_the_mean_of_its_bin() -> None:

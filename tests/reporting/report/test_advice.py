@@ -1,3 +1,4 @@
+# room: reporting
 """The advice follows from what was measured."""
 
 from dataclasses import replace

@@ -1,12 +1,14 @@
+# room: reporting
 """Equal files are found, in one split and in several."""
 
-from graft.data.folder import Sample
-from graft.reporting.report.duplicates import Duplicates, find_duplicates
+from graft.data.sample import Sample
+from graft.reporting.report.data import Duplicates, find_duplicates
+from tests.conftest import make_sample
 
 
 def samples(*names: str) -> list[Sample]:
     """Samples named class/digest+letter."""
-    return [Sample(name, name.split("/")[0], digest=name.split("/")[1][:1]) for name in names]
+    return [make_sample(name, name.split("/")[0], digest=name.split("/")[1][:1]) for name in names]
 
 
 def test_none_are_found_where_there_are_none() -> None:
@@ -21,4 +23,4 @@ def test_equal_files_inside_a_split_and_across_splits_are_told_apart() -> None:
 
 
 def test_samples_without_a_digest_are_not_equal() -> None:
-    assert find_duplicates({"train": [Sample("a/1.jpg", "a"), Sample("a/2.jpg", "a")]}).is_none
+    assert find_duplicates({"train": [make_sample("a/1.jpg", "a"), make_sample("a/2.jpg", "a")]}).is_none

@@ -1,3 +1,4 @@
+# room: reporting
 """What a run leaves: a page with its command and versions, and predictions that its metrics are those of."""
 
 import csv
@@ -19,8 +20,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from graft.training.run import train
 from tests.conftest import Command, MakeConfig, write_images
+from tests.reporting.conftest import reported
 
 LEARNING = ("data.val_fraction=0.3", "data.test_fraction=0.3", "optimizer.lr=0.05")
 TAG = re.compile(r"<[^>]+>")
@@ -49,7 +50,7 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
     make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     write_images(images / "label", 12, 130, seed=3)  # A class with the name of a column.
-    metrics = train(make_config("report=true", "calibrate=true", *LEARNING))
+    metrics = reported(make_config("report=true", "calibrate=true", *LEARNING)).metrics
     with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     columns = ["dark", "class label", "light"]
@@ -60,25 +61,26 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
     assert [float(row["probability"]) for row in rows] == shares.max(axis=1).tolist()
     shares /= shares.sum(axis=1, keepdims=True)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    warmer = shares ** (1 / metrics["temperature"])
-    warmer /= warmer.sum(axis=1, keepdims=True)
+    own = shares ** metrics["temperature"]  # predictions.csv has the calibrated probabilities.
+    own /= own.sum(axis=1, keepdims=True)
     expected = {
         "accuracy": accuracy_score(truth, predicted),
-        "F1, mean of the classes": f1_score(truth, predicted, average="macro"),
-        "AUROC, mean of the classes": roc_auc_score(truth, shares, multi_class="ovr"),
-        "cross-entropy": log_loss(truth, shares),
-        "calibration error (ECE)": calibration_error(truth, predicted, shares),
-        f"ECE with the temperature {metrics['temperature']:.3g}": calibration_error(truth, predicted, warmer),
+        "F1": f1_score(truth, predicted, average="macro"),
+        "AUROC": roc_auc_score(truth, own, multi_class="ovr"),
+        "loss": log_loss(truth, own),
+        "calibration error (ECE)": calibration_error(truth, predicted, own),
+        "ECE with the temperature": calibration_error(truth, predicted, shares),
     }
     test = page[page.index("<h2>Test</h2>") :]
     named = re.findall(r'<th scope="row">([^<]*)</th>', test[: test.index("<h3>Classes</h3>")])
     assert named == list(expected), "a metric of the page is not checked here"
     for name, value in expected.items():
-        assert float(table_row(page, name)[0]) == pytest.approx(value, abs=5.1e-5), name
+        assert float(table_row(test, name)[0]) == pytest.approx(value, abs=5.1e-5), name
+    assert table_row(page, "temperature") == [f"{metrics['temperature']:.3g}"]
     headline = page[page.index('class="headline"') : page.index("</header>")]
     assert f"<strong>{percent(expected['accuracy'])}</strong>" in headline
     largest = max(truth.count(name) for name in set(truth))
-    assert f"always naming the largest class: {percent(largest / len(truth))}" in headline
+    assert f"always predicting the largest class: {percent(largest / len(truth))}" in headline
     matrix = confusion_matrix(truth, predicted)
     drawn = page[page.index("<h3>Confusion matrix</h3>") : page.index("<h3>Reliability</h3>")]
     assert re.findall(r">(\d+)</text>", drawn) == [str(count) for count in matrix.ravel()]
@@ -99,33 +101,38 @@ def test_the_page_says_what_scikit_learn_makes_of_predictions_csv(
 
 
 def test_report_false_writes_no_page(make_config: MakeConfig, tmp_path: Path) -> None:
-    train(make_config("report=false", "trainer.max_epochs=1"))
+    reported(make_config("report=false", "trainer.max_epochs=1"))
     assert not (tmp_path / "run" / "report.html").exists()
     assert (tmp_path / "run" / "predictions.csv").exists()
 
 
-def test_a_run_without_logger_and_with_copied_images_says_so(
+def test_a_run_without_logger_has_curves_and_one_with_copied_images_says_so(
     make_config: MakeConfig, tmp_path: Path, images: Path
 ) -> None:
     for number in range(12):
         (images / "light" / f"copy{number}.jpg").write_bytes((images / "light" / "000.jpg").read_bytes())
-    train(make_config("report=true", "logger=none", "trainer.max_epochs=1", *LEARNING))
+    reported(make_config("report=true", "logger=none", "trainer.max_epochs=1", *LEARNING))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "No curves" in page
+    assert "loss by epoch" in page
     assert "Leakage:" in page
     assert "none found" not in page
 
 
-def test_a_resumed_run_says_where_its_first_epochs_are(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_resumed_run_has_the_curves_of_all_its_epochs(make_config: MakeConfig, tmp_path: Path) -> None:
     keep = [
         "report=true",
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
         "+callbacks.keep.folder=${paths.run}/checkpoints",
     ]
-    train(make_config(*keep))
-    assert "Earlier epochs" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    train(make_config(*keep, f"resume={tmp_path}/run/checkpoints/epoch1.ckpt", run="resumed"))
-    assert "Earlier epochs" in (tmp_path / "resumed" / "report.html").read_text(encoding="utf-8")
+    whole = reported(make_config(*keep))
+    assert list(whole.history["train/loss"]) == list(whole.history["val/loss"]) == [1, 2]
+    resumed = reported(make_config(*keep, f"resume={tmp_path}/run/checkpoints/epoch1.ckpt", run="resumed"))
+    assert resumed.history == whole.history
+    pages = [(run.folder / "report.html").read_text(encoding="utf-8") for run in (whole, resumed)]
+    first, second = (
+        page[page.index('<figure class="chart">') : page.index("<h2>Test</h2>")] for page in pages
+    )
+    assert first == second
 
 
 def test_a_page_that_fails_does_not_lose_the_run(
@@ -135,7 +142,7 @@ def test_a_page_that_fails_does_not_lose_the_run(
         raise OSError("disk full")
 
     monkeypatch.setattr("graft.reporting.report.run.write_page", fail)
-    train(make_config("report=true", "trainer.max_epochs=1"))
+    reported(make_config("report=true", "trainer.max_epochs=1"))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["test/accuracy"] >= 0
     assert "report.html is not written (OSError: disk full)" in caplog.text
 
@@ -156,6 +163,7 @@ def test_the_page_of_a_command_has_the_command_the_versions_and_the_phases(
     assert table_row(page, "weights") == ["random"]
     assert "1 head" in page
     assert "2 everything" in page
-    assert "Loss by epoch" in page
+    assert "loss by epoch" in page
+    assert "accuracy by epoch" in page
     assert "max_epochs: 2" in page
     assert "report.html" in result.stdout

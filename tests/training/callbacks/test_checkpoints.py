@@ -4,13 +4,11 @@ import csv
 from pathlib import Path
 
 import pytest
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import MulticlassAccuracy
 
-import graft.tasks.metrics
 from graft.errors import UserError
-from graft.training.run import train
 from tests.conftest import MakeConfig, run_checkpoint
+from tests.conftest import trained as train
 
 
 def validations(run: Path, name: str) -> list[float]:
@@ -19,42 +17,34 @@ def validations(run: Path, name: str) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
+# Metrics as a person may add them: a calibration error, and one that is unclear.
+MORE = (
+    "+task.metrics.ece._target_=torchmetrics.classification.MulticlassCalibrationError",
+    "+task.metrics.unclear._target_=tests.training.callbacks.test_checkpoints.Unclear",
+)
+
+
 class Unclear(MulticlassAccuracy):
     """A metric that does not say which direction is better."""
 
     higher_is_better = None  # type: ignore[assignment]
 
 
-@pytest.fixture
-def more_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics as a person may add them: a calibration error, and one that is unclear."""
-    own = graft.tasks.metrics.classification_metrics
-
-    def metrics(num_classes: int) -> MetricCollection:
-        found = own(num_classes)
-        found.add_metrics({"ece": MulticlassCalibrationError(num_classes), "unclear": Unclear(num_classes)})
-        return found
-
-    monkeypatch.setattr(graft.tasks.metrics, "classification_metrics", metrics)
-
-
-@pytest.mark.usefixtures("more_metrics")
 def test_the_best_epoch_by_a_metric_whose_lower_values_are_better_is_the_lowest(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    metrics = train(make_config("monitor=val/ece", "trainer.max_epochs=4", "optimizer.lr=0.01"))
+    metrics = train(make_config(*MORE, "monitor=val/ece", "trainer.max_epochs=4", "optimizer.lr=0.01"))
     measured = validations(tmp_path / "run", "val/ece")
     assert len(set(measured)) > 1
     assert metrics["val/ece"] == pytest.approx(min(measured))
 
 
-@pytest.mark.usefixtures("more_metrics")
 def test_a_metric_without_a_direction_needs_monitor_mode(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"monitor=val/unclear: .* write monitor_mode=min or monitor_mode=max"
     ):
-        train(make_config("monitor=val/unclear"))
-    metrics = train(make_config("monitor=val/unclear", "monitor_mode=min", "trainer.max_epochs=4"))
+        train(make_config(*MORE, "monitor=val/unclear"))
+    metrics = train(make_config(*MORE, "monitor=val/unclear", "monitor_mode=min", "trainer.max_epochs=4"))
     assert metrics["val/unclear"] == pytest.approx(min(validations(tmp_path / "run", "val/unclear")))
 
 
@@ -89,4 +79,8 @@ def test_a_run_removes_what_a_killed_one_has_left_in_its_folder(
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     train(make_config("trainer.max_epochs=1"))
-    assert sorted(file.name for file in left.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(file.name for file in left.parent.iterdir()) == [
+        "best.ckpt",
+        "best_validation.pt",
+        "last.ckpt",
+    ]

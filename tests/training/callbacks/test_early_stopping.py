@@ -7,10 +7,10 @@ import lightning as L
 import pytest
 import torch
 
-from graft.tasks.metrics import Measurements
+from graft.tasks.measurements import Measurements
 from graft.training.callbacks.early_stopping import StopWhenStalled
-from graft.training.run import train
-from tests.conftest import MakeConfig, run_checkpoint
+from tests.conftest import MakeConfig, run_checkpoint, task_of
+from tests.conftest import trained as train
 
 
 def test_a_new_phase_need_not_beat_the_best_of_the_phase_before(
@@ -30,7 +30,7 @@ def test_a_new_phase_need_not_beat_the_best_of_the_phase_before(
 @pytest.mark.parametrize("monitor", ["val/loss", "val/auroc"])
 def test_early_stopping_knows_which_direction_is_better(monitor: str) -> None:
     module = L.LightningModule()
-    module.val_measured = Measurements(2, "val/")
+    module.val_measured = Measurements(task_of("multiclass", ("a", "b")), "val/")
     # Scores that only ever improve never stop a run; the same ones backwards do at once.
     falling = [0.9, 0.7, 0.5, 0.3]
     for scores, stops in ((falling, monitor != "val/loss"), (falling[::-1], monitor == "val/loss")):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from graft.training.callbacks.predictions import KeepPredictions, interleaved
-from graft.training.run import train
 from tests.conftest import MakeConfig
+from tests.conftest import trained as train
 
 
 def test_processes_are_put_together_in_the_splits_order() -> None:
@@ -33,8 +33,8 @@ def test_what_is_kept_gives_the_metrics_of_the_run(
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     predictions = kept[0].test
     assert predictions is not None
-    right = predictions.probabilities.argmax(dim=1) == predictions.labels
+    right = predictions.logits.argmax(dim=1) == predictions.targets
     assert len(right) == 4
     assert right.double().mean().item() == pytest.approx(metrics["test/accuracy"], abs=1e-6)
-    loss = torch.nn.functional.nll_loss(predictions.probabilities.log(), predictions.labels)
+    loss = torch.nn.functional.cross_entropy(predictions.logits, predictions.targets)
     assert loss.item() == pytest.approx(metrics["test/loss"], abs=1e-5)

@@ -3,75 +3,57 @@
 import json
 import logging
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from graft.data.folder import scan_folder
+from graft.data.sample import Sample
+from graft.data.sources import open_source
 from graft.data.transforms import normalisation
 from graft.errors import UserError, import_extra
+from graft.inference.evaluation import labelled_images
 from graft.inference.model import Model
 from graft.inference.runtimes import METADATA, TORCH_METADATA, checkpoint_model, load_model
 from graft.inference.search import find_images
-from graft.memory import keep_freed_memory
 from graft.models.checkpoints import LoadedClassifier, load_classifier
+from graft.preprocessing import Preprocessing
+from graft.tasks.regression import Regression
+from graft.tasks.task import Task
 
 IMAGES = 32  # for the verification and in a timed batch
-TOLERANCE = 1e-4  # largest difference of a probability
+TOLERANCE = 1e-4  # largest difference of a probability, or of a number in standard deviations
 TIMED_BATCHES = 7
 
-log = logging.getLogger(__name__)
 
+@dataclass(frozen=True)
+class Export:
+    """A written file, what was measured of it on images, and how fast it is and the checkpoint."""
 
-class Deployed(nn.Module):
-    """The classifier, with the scaling and normalisation of uint8 images before it where asked for."""
-
-    def __init__(self, loaded: LoadedClassifier, include_preprocessing: bool) -> None:
-        super().__init__()
-        self.prepare = normalisation(loaded.preprocessing) if include_preprocessing else nn.Identity()
-        self.classifier = loaded.classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits `[B, num_classes]` of images `[B, 3, H, W]`, normalised float or uint8."""
-        logits: Tensor = self.classifier(self.prepare(images))
-        return logits
-
-
-def metadata(loaded: LoadedClassifier, include_preprocessing: bool) -> str:
-    """Return what a user of the file has to know, as JSON.
-
-    Images are resized and cropped as `preprocessing` says before either kind of input; with
-    `include_preprocessing` the file scales and normalises. Probabilities are softmax(logits / temperature).
-    """
-    return json.dumps(
-        {
-            "class_names": loaded.class_names,
-            "preprocessing": loaded.preprocessing.to_dict(),
-            "include_preprocessing": include_preprocessing,
-            "temperature": loaded.temperature,
-        }
-    )
-
-
-def example(loaded: LoadedClassifier, include_preprocessing: bool) -> Tensor:
-    """Return an input of two images; one would fix the size of the batch."""
-    dtype = torch.uint8 if include_preprocessing else torch.float32
-    return torch.zeros(2, 3, *loaded.preprocessing.crop, dtype=dtype)
+    file: Path
+    images: int
+    figure: str  # "difference of a probability", the largest, or the name of a metric
+    value: float
+    eager_value: float | None  # the checkpoint's, of a metric
+    speed: float  # images a second, batches of 32
+    eager_speed: float
 
 
 def write_onnx(deployed: nn.Module, images: Tensor, text: str, file: Path) -> None:
     """Write one .onnx file, weights included, with the input `images` and the output `logits`."""
     onnx = import_extra("onnx", "export")
     import_extra("onnxscript", "export")
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     program = torch.onnx.export(
         deployed,
         (images,),
@@ -89,9 +71,8 @@ def write_onnx(deployed: nn.Module, images: Tensor, text: str, file: Path) -> No
 
 def write_torch_export(deployed: nn.Module, images: Tensor, text: str, file: Path) -> None:
     """Write one .pt2 file that torch.export.load reads without Graft."""
-    program = torch.export.export(
-        deployed, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
-    )
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(deployed, (images,), dynamic_shapes=shapes, strict=False)
     torch.export.save(program, file, extra_files={TORCH_METADATA: text})
 
 
@@ -106,101 +87,107 @@ def write_openvino(deployed: nn.Module, images: Tensor, text: str, file: Path) -
         openvino.save_model(model, file, compress_to_fp16=False)
 
 
-FORMATS: dict[str, tuple[str, Callable[[nn.Module, Tensor, str, Path], None]]] = {
+Write = Callable[[nn.Module, Tensor, str, Path], None]  # network, two images, metadata, file
+FORMATS: dict[str, tuple[str, Write]] = {
     "onnx": (".onnx", write_onnx),
     "torch_export": (".pt2", write_torch_export),
     "openvino": (".xml", write_openvino),
 }
 
 
-@dataclass(frozen=True)
-class Export:
-    """A written file, how far it is from the checkpoint, and how fast both are."""
-
-    file: Path
-    images: int  # that it was verified on
-    difference: float  # largest of a probability
-    speed: float  # images a second, batches of 32
-    eager_speed: float
-
-
 def export(
     checkpoint: Path,
     format: str,  # noqa: A002 -- the setting's name
     output: Path,
-    images: Sequence[Path],
+    images: Sequence[Path] | str | None = None,
     include_preprocessing: bool = False,
+    allow: Sequence[str] = (),
 ) -> Export:
-    """Write the checkpoint in a format, verify it on the images and time it.
+    """Write the checkpoint in a format, verify it on 32 of the images, and time it.
 
-    Raises UserError, and writes nothing, where a probability differs by more than 1e-4.
+    Images are files, or what `find_images` takes; None: those of the checkpoint's run. Raises UserError, and
+    writes nothing, where a probability differs by more than 1e-4.
     """
-    ending, write = FORMATS[format]
-    if output.suffix.lower() != ending or not output.parent.is_dir():
-        raise UserError(
-            f"output={output}: for format={format} it is a {ending} file in a folder that exists."
-        )
-    loaded = load_classifier(checkpoint)
-    eager = checkpoint_model(loaded, torch.device("cpu"))
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The tracer's, about its own use of torch.
-        file = Path(folder) / output.name
-        deployed = Deployed(loaded, include_preprocessing).eval()
-        inputs = example(loaded, include_preprocessing)
-        write(deployed, inputs, metadata(loaded, include_preprocessing), file)
-        exported = load_model(file)
-        difference = largest_difference(eager, exported, images)
+    extension, write = FORMATS[format]
+    with written_whole(output, extension, format) as file:
+        loaded = load_classifier(checkpoint, allow)
+        eager = checkpoint_model(loaded, torch.device("cpu"), allow)
+        if isinstance(images, str):
+            images = list(find_images(images, loaded.preprocessing.channels))
+        if images is None:
+            need = "input is needed: write input=FOLDER with images to verify on"
+            root, samples = images_of_run(checkpoint, eager.task, need)
+            images = [root / sample.path for sample in samples]
+        images = spread(images)
+        write_network(write, loaded, file, include_preprocessing)
+        exported = load_model(file, allow)
+        what, difference = largest_difference(eager, exported, images)
         if not difference <= TOLERANCE:
             raise UserError(
-                f"format={format}: a probability differs from the checkpoint's by {difference:.1e}, "
+                f"format={format}: {what} differs from the checkpoint's by {difference:.1e}, "
                 f"more than {TOLERANCE:.0e}; nothing is written."
             )
-        batch = torch.zeros(IMAGES, 3, *loaded.preprocessing.crop, dtype=torch.uint8)
-        eager_speed, speed = speeds([eager.network, exported.network], batch)
-        for written in Path(folder).iterdir():
-            written.replace(output.parent / written.name)
-    return Export(output, len(images), difference, speed, eager_speed)
+        eager_speed, speed = speeds([eager, exported])
+    return Export(output, len(images), f"difference of {what}", difference, None, speed, eager_speed)
 
 
-def largest_difference(eager: Model, exported: Model, images: Sequence[Path]) -> float:
-    """Return by how much a probability differs at most, over batches of two sizes."""
-    expected = eager.predict(images)
-    # The last batch is smaller: the size is dynamic.
-    found = list(exported.stream(images, batch_size=max(1, len(images) - 1)))
-    if bad := [f"{p.path} ({p.error})" for p in expected if p.error]:
-        raise UserError(f"input: a image to verify on cannot be read: {bad[0]}.")
-    shares = [torch.tensor([p.probabilities for p in predictions]) for predictions in (expected, found)]
-    return float((shares[0] - shares[1]).abs().max())
+def write_network(
+    write: Write, loaded: LoadedClassifier, file: Path, include_preprocessing: bool = False
+) -> None:
+    """Write the network with what a user of the file has to know, as JSON.
 
-
-def speeds(networks: Sequence[Callable[[Tensor], Tensor]], batch: Tensor) -> list[float]:
-    """Return the images a second of each network: the median of batches run in turn, after one each."""
-    seconds: list[list[float]] = [[] for _ in networks]
-    with torch.inference_mode():
-        for _ in range(1 + TIMED_BATCHES):
-            for network, taken in zip(networks, seconds, strict=True):
-                began = time.perf_counter()
-                network(batch)
-                taken.append(time.perf_counter() - began)
-    return [len(batch) / statistics.median(taken[1:]) for taken in seconds]
-
-
-def images_of_run(checkpoint: Path) -> list[Path]:
-    """Return images of the data that the checkpoint's run was trained on, by the settings in its folder.
-
-    Raises UserError where they are not to be found.
+    Images are resized and cropped as `preprocessing` says before either kind of input; with
+    `include_preprocessing` the file scales and normalises. `task` is what `Task.describe` returns.
     """
-    settings = checkpoint.absolute().parent.parent / ".hydra" / "config.yaml"
+    preprocessing, network = loaded.preprocessing, loaded.classifier
+    content = {"task": loaded.task, "preprocessing": preprocessing.to_dict()}
+    text = json.dumps({**content, "include_preprocessing": include_preprocessing})
+    images = black(preprocessing, 2)  # One would fix the size of the batch.
+    if include_preprocessing:
+        write(nn.Sequential(normalisation(preprocessing), network).eval(), images, text, file)
+    else:
+        write(network, images.float(), text, file)
+
+
+def black(preprocessing: Preprocessing, number: int) -> Tensor:
+    images = torch.zeros(number, preprocessing.channels, *preprocessing.crop)
+    return images.byte() if images.shape[1] == 3 else images
+
+
+@contextmanager
+def written_whole(output: Path, extension: str, format: str) -> Iterator[Path]:  # noqa: A002
+    """Give a file in a temporary folder, which is moved to `output` in the end, with all files beside it.
+
+    Raises UserError where `output` has another extension, or its folder does not exist.
+    """
+    if output.suffix.lower() != extension or not output.parent.is_dir():
+        raise UserError(f"output={output}: format={format} needs a {extension} file in a folder that exists.")
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The tracer's, about its own use of torch.
+        results = Path(folder) / "results"
+        results.mkdir()
+        yield results / output.name
+        for written in results.iterdir():
+            written.replace(output.parent / written.name)
+
+
+def images_of_run(
+    checkpoint: Path, task: Task, need: str, split: str | None = None
+) -> tuple[Path, list[Sample]]:
+    """Return the folder and the images of the checkpoint's run, or of a split, by the settings in its folder.
+
+    Raises UserError, which begins with `need`, where they are not to be found.
+    """
+    run = checkpoint.absolute().parent.parent
     try:
-        data = OmegaConf.load(settings).data
-        root = Path(data.root).expanduser()
-        samples = scan_folder(root, data.layout, needs_train=False)
-    except (OSError, OmegaConfBaseException, AttributeError, UserError) as error:
-        raise UserError(
-            "input is needed: write input=FOLDER with real images, such as those of the training, to "
-            f"verify the file on ({settings} leads to none)."
-        ) from error
-    return [root / sample.path for sample in samples]
+        data = OmegaConf.load(run / ".hydra" / "config.yaml").data
+        settings: Any = OmegaConf.to_container(data, resolve=True)
+        if split:
+            return labelled_images(settings, task, split, run / "splits.csv")
+        source = open_source(settings)
+        return source.root, source.read(task, needs_train=False)
+    except (OSError, OmegaConfBaseException, AttributeError, KeyError, UserError) as error:
+        raise UserError(f"{need} ({run} does not lead to the run's images: {error}).") from error
 
 
 def spread(images: Sequence[Path]) -> list[Path]:
@@ -208,24 +195,22 @@ def spread(images: Sequence[Path]) -> list[Path]:
     return list(images[:: max(1, len(images) // IMAGES)])[:IMAGES]
 
 
-def write_export(
-    checkpoint: Path,
-    format: str,  # noqa: A002 -- the setting's name
-    input: str | None,  # noqa: A002 -- the setting's name
-    output: Path | None,
-    include_preprocessing: bool,
-) -> Export:
-    """Export as `export` does and print what was measured."""
-    keep_freed_memory()
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    output = output or checkpoint.with_suffix(FORMATS[format][0])
-    images = spread(list(find_images(input)) if input else images_of_run(checkpoint))
-    done = export(checkpoint, format, output, images, include_preprocessing)
-    sys.stdout.write(
-        f"{done.file}\n"
-        f"largest difference of a probability, {done.images} images: {done.difference:.1e}\n"
-        f"{done.speed:.0f} images a second, {done.eager_speed:.0f} by the checkpoint "
-        f"(batches of {IMAGES}, CPU, {torch.get_num_threads()} threads)\n"
-    )
-    return done
+def largest_difference(eager: Model, exported: Model, images: Sequence[Path]) -> tuple[str, float]:
+    """Return what is compared, and by how much it differs at most, over batches of two sizes."""
+    pair = [eager.logits(images), exported.logits(images, batch_size=max(1, len(images) - 1))]
+    is_regression = isinstance(eager.task, Regression)
+    first, second = pair if is_regression else map(eager.task.predict, pair)
+    return "a normalised number" if is_regression else "a probability", float((first - second).abs().max())
+
+
+def speeds(models: Sequence[Model]) -> list[float]:
+    """Return the images a second of each model: the median of batches run in turn, after one each."""
+    batch = black(models[0].preprocessing, IMAGES)
+    seconds: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for _ in range(1 + TIMED_BATCHES):
+            for model, taken in zip(models, seconds, strict=True):
+                began = time.perf_counter()
+                model.network(batch)
+                taken.append(time.perf_counter() - began)
+    return [IMAGES / statistics.median(taken[1:]) for taken in seconds]

@@ -6,8 +6,6 @@ import logging
 import re
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
@@ -35,26 +33,23 @@ def download(url: str) -> Path:
     if target.is_file():
         return target
     log.info("downloading %s to %s", url, target)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # urllib itself would wait for ever.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with network_timeout(TIMEOUT):
-            torch.hub.download_url_to_file(
-                url, str(target), checksum(target.name), progress=sys.stderr.isatty()
-            )
+        torch.hub.download_url_to_file(url, str(target), checksum(target.name), sys.stderr.isatty())
     except FAILURES as error:
         raise UserError(
             f"{url} could not be downloaded ({reason(error)}); put a copy of it at {target}, "
             f"or write model.weights=PATH with the file; {OFFLINE_CHOICE}."
         ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
     return target
 
 
 def cache_path(url: str) -> Path:
-    """Return where torch keeps a URL's file.
-
-    Many files on the web share one name (`model.safetensors`); only a name with a checksum is
-    used as it is, any other is told apart by its URL.
-    """
+    """Return where torch stores a URL's file; a name without a checksum gets a hash of the URL before it."""
     name = Path(unquote(urlparse(url).path)).name or "weights"
     if checksum(name) is None:
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}_{name}"
@@ -62,23 +57,10 @@ def cache_path(url: str) -> Path:
 
 
 def checksum(name: str) -> str | None:
-    """Return the first digits of the SHA-256 that torch's file names carry, or None."""
-    found = re.search(r"-([0-9a-f]{8,64})\.", name)
-    return found.group(1) if found else None
+    match = re.search(r"-([0-9a-f]{8,64})\.", name)
+    return match.group(1) if match else None
 
 
 def reason(error: BaseException) -> str:
-    """Return an error's text in one line, not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-@contextmanager
-def network_timeout(seconds: float) -> Iterator[None]:
-    """Give up on connections that stay silent: urllib itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

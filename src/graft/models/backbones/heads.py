@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from graft.errors import UserError
 from graft.models.backbones.backbone import Backbone
 
 
@@ -11,32 +10,24 @@ def build_head(
 ) -> nn.Module:
     """Return a head: features of the backbone → logits `[B, num_classes]`.
 
-    A linear layer, or with `hidden` two with GELU between; dropout goes before the last. A
-    backbone of flattened feature maps (SqueezeNet) gets 1x1 convolutions, then ReLU and mean over
-    the map, as Iandola 2016 (arXiv:1602.07360) has it. Auxiliary classifiers of the backbone get
-    `num_classes` outputs, too.
-    Raises UserError for a dropout outside [0, 1) or a hidden width below 1.
+    A linear layer, or with `hidden` two with GELU between; dropout goes before the last. A backbone of
+    flattened feature maps gets 1x1 convolutions, then ReLU and mean over the map, as Iandola 2016
+    (arXiv:1602.07360) has it. Auxiliary classifiers of the backbone get `num_classes` outputs, too.
     """
-    if not 0 <= dropout < 1:
-        raise UserError(f"head.dropout={dropout}: it is at least 0 and below 1.")
-    if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
-        raise UserError(f"head.hidden={hidden}: write a whole width of 1 or more, or null for none.")
     backbone.set_auxiliary_classes(num_classes)
     convolutional = backbone.has_convolutional_head
-    width = hidden or backbone.num_features
+
+    def layer(inputs: int, outputs: int) -> nn.Module:
+        return nn.Conv2d(inputs, outputs, 1) if convolutional else nn.Linear(inputs, outputs)
+
     layers: list[nn.Module] = []
     if convolutional:
         layers.append(nn.Unflatten(1, (backbone.num_features, -1, 1)))
     if hidden is not None:
-        layers += [layer(backbone.num_features, hidden, convolutional), nn.GELU()]
+        layers += [layer(backbone.num_features, hidden), nn.GELU()]
     if dropout:
         layers.append(nn.Dropout(dropout))
-    layers.append(layer(width, num_classes, convolutional))
+    layers.append(layer(hidden or backbone.num_features, num_classes))
     if convolutional:
         layers += [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
-
-
-def layer(inputs: int, outputs: int, convolutional: bool) -> nn.Module:
-    """Return a linear layer, over a vector or over every place of a map."""
-    return nn.Conv2d(inputs, outputs, 1) if convolutional else nn.Linear(inputs, outputs)

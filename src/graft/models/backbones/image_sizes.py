@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import chain
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,77 +10,82 @@ from torch.func import functional_call
 
 from graft.errors import UserError
 from graft.models.backbones.network import BuiltNetwork
-from graft.models.backbones.weights_file import WeightsFile
 
 FAILURES = (RuntimeError, ValueError, AssertionError, TypeError, IndexError, ZeroDivisionError)
 STEPS = (2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224, 256)  # pixels: patches times windows
+Build = Callable[[Any, dict[str, Any]], BuiltNetwork]  # from weights and options
 
 
 def build_for_size(
-    library: ModuleType,
-    name: str,
-    weights: WeightsFile | str | None,
+    build: Build,
+    size_option: Callable[[int], dict[str, Any] | None],
+    weights: Any,
     options: dict[str, Any],
     image_size: int | None,
 ) -> BuiltNetwork:
-    """Build a network of a library, with its option for another image size where it needs one.
+    """Build a network, with its option for another image size where it needs one.
 
     Raises UserError with the sizes that the network takes where `image_size` is none of them.
     """
-    built: BuiltNetwork = library.build(name, weights, options)
-    if image_size is None or runs(built.network.eval(), image_size):
+    built = build(weights, options)
+    if image_size is None or runs(built.network.eval(), image_size, built.channels):
         return built
 
     def option_that_helps(size: int) -> dict[str, Any] | None:
-        """Return the option with which the network takes this size, None where there is none."""
-        option = library.size_option(name, size)
+        option = size_option(size)
         if option is None or option.keys() & options.keys():
             return None
         try:
             with torch.device("meta"):
-                network = library.build(name, None, options | option).network.eval()
+                network = build(None, options | option).network.eval()
         except (UserError, *FAILURES):
             return None
-        return option if runs(network, size) else None
+        return option if runs(network, size, built.channels) else None
 
     option = option_that_helps(image_size)
     if option is not None:
-        rebuilt: BuiltNetwork = library.build(name, weights, options | option)
-        return rebuilt
+        return build(weights, options | option)
     sizes = sizes_that_run(
-        lambda size: runs(built.network, size) or option_that_helps(size) is not None,
+        lambda size: runs(built.network, size, built.channels) or option_that_helps(size) is not None,
         image_size,
         built.preprocessing.crop[0],
     )
-    raise UserError(f"data.image_size={image_size}: {name} takes {sizes}.")
+    raise UserError(f"data.image_size={image_size}: {built.name} takes {sizes}.")
 
 
-def runs(network: nn.Module, size: int, batch_size: int = 2) -> bool:
+def runs(network: nn.Module, size: int, channels: int = 3) -> bool:
     """Return whether a network takes images of this height and width, in the modes that its parts are in."""
-    return failure(network, (size, size), batch_size) is None
+    return failure(network, (size, size), batch_size=2, channels=channels) is None
 
 
-def failure(network: nn.Module, size: tuple[int, int], batch_size: int) -> Exception | None:
-    """Return why a network cannot run images of this height and width; None where it can.
+def failure(
+    network: nn.Module, size: tuple[int, int], batch_size: int, channels: int = 3
+) -> Exception | None:
+    """Return why a network cannot run images of this height and width; None where it can."""
+    try:
+        trial_output(network, size, batch_size, channels)
+    except FAILURES as error:
+        return error
+    return None
 
-    It runs without numbers (PyTorch's meta device), or with zeros where it computes with tensors of its own
-    that are neither parameters nor buffers. Its statistics and the random numbers stay as they are.
+
+def trial_output(network: nn.Module, size: tuple[int, int], batch_size: int, channels: int) -> Any:
+    """Return the network's output for images without content, or raise what it raises.
+
+    It runs on PyTorch's meta device, or on zeros where it has tensors that are neither parameters nor
+    buffers. Its statistics and the random numbers stay as they are.
     """
     buffers = dict(network.named_buffers())
     everything = dict(chain(network.named_parameters(), buffers.items()))
     empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in everything.items()}
     copies = {name: tensor.clone() for name, tensor in buffers.items()}
-    own_device = next(iter(everything.values())).device
-    found: Exception | None = None
+    own_device = next((tensor.device for tensor in everything.values()), torch.device("cpu"))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        for tensors, device in ((empty, torch.device("meta")), (copies, own_device)):
-            try:
-                functional_call(network, tensors, torch.zeros(batch_size, 3, *size, device=device))
-            except FAILURES as error:
-                found = error
-            else:
-                return None
-    return found
+        try:
+            return functional_call(network, empty, torch.zeros(batch_size, channels, *size, device="meta"))
+        except FAILURES:
+            images = torch.zeros(batch_size, channels, *size, device=own_device)
+            return functional_call(network, copies, images)
 
 
 def sizes_that_run(takes: Callable[[int], bool], wrong: int, known: int) -> str:

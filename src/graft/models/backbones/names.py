@@ -1,69 +1,63 @@
-"""Finds the library of a network by its name alone, and the nearest names of a wrong one."""
+"""Finds the source of a network by its name alone, and the nearest names of a wrong one."""
 
 import difflib
+import importlib
 import re
+from types import ModuleType
 
 from graft.errors import UserError
-from graft.models.backbones import packaged, timm, torchvision
+from graft.models.settings import AUTO, SOURCES, known_source
 
-AUTO = "auto"
-# In this order: where several have a network of this name, the first is taken.
-LIBRARIES = {"torchvision": torchvision, "packaged": packaged, "timm": timm}
+FIRST = ("torchvision", "packaged", "timm")  # where several have a network of this name, the first is taken
 MOST_SUGGESTED = 5
 SHORTEST_WORD = 4  # letters; a shorter part of a name is in too many others
 
 
-def source_of(name: str) -> str:
-    """Return the source that has a network of this name: torchvision, packaged or timm, in this order.
+def library_of(source: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.sources.{known_source(source)}")
 
-    Raises UserError with the nearest names of all of them where none has it.
+
+def libraries() -> dict[str, ModuleType]:
+    others = [source for source in SOURCES if source not in (AUTO, *FIRST)]
+    return {source: library_of(source) for source in (*FIRST, *others)}
+
+
+def source_of(name: str) -> str:
+    """Return the first source that has a network of this name.
+
+    Raises UserError with the nearest names of all sources where none has it.
     """
-    architecture = name.partition(".")[0]  # timm's names may end in the tag of their weights
-    for source, library in LIBRARIES.items():
-        if (architecture if source == "timm" else name) in library.names():
+    for source, library in libraries().items():
+        if library.has(name) if hasattr(library, "has") else name in library.names():
             return source
-    nearest = nearest_names(name)
+    everything = sorted({name for library in libraries().values() for name in library.names()})
+    nearest = nearest_names(name, everything)
     hint = f" Did you mean {' or '.join(repr(near) for near in nearest)}?" if nearest else ""
-    held = [
-        word for word in words(name) if len(word) >= SHORTEST_WORD and any(word in n for n in every_name())
-    ]
-    pattern = f" '*{max(held, key=len)}*'" if held else ""
+    known = [word for word in words(name, SHORTEST_WORD) if any(word in other for other in everything)]
+    pattern = f" '*{max(known, key=len)}*'" if known else ""
     raise UserError(
-        f"model.name={name}: neither torchvision nor timm has such a network.{hint} "
-        f"python scripts/models.py{pattern} lists {'those' if held else 'all'}."
+        f"model.name={name}: no source has such a network.{hint} "
+        f"python scripts/models.py{pattern} lists {'those' if known else 'all'}."
     )
 
 
-def every_name() -> list[str]:
-    """Return the names of all networks, sorted."""
-    return sorted({name for library in LIBRARIES.values() for name in library.names()})
-
-
-def nearest_names(name: str) -> list[str]:
+def nearest_names(name: str, everything: list[str]) -> list[str]:
     """Return the names nearest to a wrong one, the best first.
 
-    Names that differ in case and punctuation only (`ResNet-18`), then those that hold its words
-    (`dinov2`), then those that are spelled alike.
+    Names that differ in case and punctuation only (`ResNet-18`), then those that are spelled alike, then
+    those that hold its words (`dinov2`).
     """
-    everything = every_name()
-    same = [other for other in everything if plain(other) == plain(name)]
+    same = [other for other in everything if words(other) == words(name)]
     if same:
         return same
-    parts = [part for part in words(name) if len(part) >= SHORTEST_WORD]
-    holding = {other: sum(part in other for part in parts) for other in everything}
     alike = difflib.get_close_matches(name.lower(), everything, n=MOST_SUGGESTED, cutoff=0.8)
-    most = max(holding.values())
-    by_words = [other for other in everything if holding[other] == most] if most else []
-    return (alike or sorted(by_words, key=len))[:MOST_SUGGESTED] or difflib.get_close_matches(
-        name.lower(), everything, n=1, cutoff=0.6
-    )
+    if alike:
+        return alike
+    counts = {other: sum(word in other for word in words(name, SHORTEST_WORD)) for other in everything}
+    most = max(counts.values())
+    by_words = sorted((other for other in everything if most and counts[other] == most), key=len)
+    return by_words[:MOST_SUGGESTED] or difflib.get_close_matches(name.lower(), everything, n=1)
 
 
-def words(name: str) -> list[str]:
-    """Return the parts of a name between its punctuation, in small letters."""
-    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-
-
-def plain(name: str) -> str:
-    """Return a name's small letters and digits."""
-    return "".join(words(name))
+def words(name: str, shortest: int = 1) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) >= shortest]

@@ -1,7 +1,6 @@
-"""The stages of a backbone, from the stem to the last: what can learn or stay frozen together."""
+"""The stages of a backbone, from the stem to the last: what is trained or frozen together."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from timm.models import group_parameters
@@ -16,18 +15,15 @@ FEWEST_PARTS = 4
 
 @dataclass(frozen=True)
 class Stage:
-    """A named part of a backbone."""
-
     name: str  # `stem`, then the path of the part in the network: `layer1`, `features.3`
     parameters: tuple[str, ...]  # as in `backbone.named_parameters()`
 
 
 def stages(backbone: Backbone) -> list[Stage]:
-    """Return the stages in the order in which they work on a image; each parameter is in one.
+    """Return the stages in the order in which they work on an image; each parameter is in one.
 
-    timm's networks say themselves which parameters form a stage. Of torchvision's, the blocks are
-    stages; layers outside blocks form a stage with their neighbours up to the next pooling, and
-    norms belong to what they normalise.
+    timm's networks define their stages. Of torchvision's, each block is a stage; layers outside blocks form
+    a stage with their neighbours up to the next pooling, and norms belong to what they normalise.
     """
     network = backbone.network
     groups = timm_groups(network)
@@ -53,15 +49,11 @@ def stage_names(groups: list[list[str]]) -> list[str]:
 
 
 def paths(name: str) -> list[str]:
-    """Return `a`, `a.b` and `a.b.c` of `a.b.c`."""
     return [name[: dot.start()] for dot in re.finditer(r"\.|$", name)]
 
 
 def timm_groups(network: nn.Module) -> list[list[str]] | None:
-    """Return the parameters' names, one list a stage, as a network of timm's groups them itself.
-
-    A few networks have no coarse grouping, or one that misses their first layers: None.
-    """
+    """Return the parameters' names, one list a stage; None where timm does not group all of them."""
     if not hasattr(network, "group_matcher"):
         return None
     try:
@@ -74,9 +66,8 @@ def timm_groups(network: nn.Module) -> list[list[str]] | None:
 
 
 def torchvision_groups(network: nn.Module, auxiliary: list[str]) -> list[list[str]]:
-    """Return the parameters' names, one list a stage, as the network's structure tells."""
     groups: list[list[str]] = []
-    last: list[str] = []  # auxiliary classifiers learn as soon as anything of the backbone does
+    last: list[str] = []  # auxiliary classifiers are trained as soon as anything of the backbone is
     is_open = False  # whether the last group is of layers outside blocks, with no pooling since
     for path, module in parts(network):
         names = [f"{path}.{name}" for name, _ in module.named_parameters()]
@@ -97,18 +88,17 @@ def torchvision_groups(network: nn.Module, auxiliary: list[str]) -> list[list[st
     return groups
 
 
-def parts(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Return the parts of a network in order: its children, those of its trunk in its place.
+def parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the children of a network in order; where they are few, the largest is replaced by its own.
 
-    A network of few children (`features` and `classifier`; `conv_proj` and `encoder`) keeps its
-    blocks in the largest of them.
+    The blocks of `features` and `classifier`, or of `conv_proj` and `encoder`, are in the largest of them.
     """
-    found = list(network.named_children())
-    while sum(bool(list(module.parameters())) for _, module in found) < FEWEST_PARTS:
-        trunk = max(range(len(found)), key=lambda i: len(list(found[i][1].modules())))
-        path, module = found[trunk]
+    result = list(network.named_children())
+    while sum(bool(list(module.parameters())) for _, module in result) < FEWEST_PARTS:
+        trunk = max(range(len(result)), key=lambda i: len(list(result[i][1].modules())))
+        path, module = result[trunk]
         children = [(f"{path}.{name}", child) for name, child in module.named_children()]
         if not children:
             break
-        found[trunk : trunk + 1] = children
-    yield from found
+        result[trunk : trunk + 1] = children
+    return result

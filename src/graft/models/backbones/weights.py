@@ -1,63 +1,48 @@
-"""Fits the entries of a weights file to a network, and refuses what does not fit."""
+"""Finds the entries of a weights file that fit a network, loads them, and refuses what does not fit."""
 
 import logging
 import re
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from graft.errors import UserError
+from graft.models.backbones.channels import rgb_convolutions, set_channels
 from graft.models.backbones.network import BuiltNetwork, is_below
 from graft.models.backbones.weights_file import StateDict, WeightsFile
-from graft.models.backbones.weights_prefix import entries_of
 
 log = logging.getLogger(__name__)
 
 COUNT_OF_BATCHES = "num_batches_tracked"  # younger than some files; neither inference nor training uses it
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The names by which a file's entries differ from the network's."""
+def load_file(
+    built: BuiltNetwork, file: WeightsFile, convert: Callable[[BuiltNetwork, StateDict], bool] | None = None
+) -> BuiltNetwork:
+    """Load a file into the network, and use the preprocessing that the file says, if any.
 
-    missing: list[str]
-    unexpected: list[str]
-    misshapen: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshapen)
-
-    def __str__(self) -> str:
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshapen}
-        return "; ".join(f"{len(n)} {kind}, first {n[0]}" for kind, n in kinds.items() if n)
-
-
-def load_file(built: BuiltNetwork, file: WeightsFile) -> tuple[StateDict, Difference]:
-    """Load a file into the network; return its entries under the network's names, and what differs.
-
-    Another classification layer than the network's is left out. If anything else differs, the
-    network is of no use. Raises UserError where the file holds two sets of weights that fit.
+    Another classification layer than the network's is left out; the first layer follows the file's number of
+    channels. If anything else differs, `convert` may load the entries and returns whether it could.
+    Raises UserError where the file does not fit, or holds two sets of weights that do.
     """
     network, heads = built.network, (*built.classifiers, *built.auxiliary)
     own = network.state_dict()
-    head_roots = tuple(name.split(".")[0] for name in heads)
+    roots, auxiliary_roots = (tuple(n.split(".")[0] for n in names) for names in (heads, built.auxiliary))
     backbone = {
         key: value
         for key, value in own.items()
         if not is_below(key, heads) and not key.endswith(COUNT_OF_BATCHES)
     }
     state = entries_of(file, backbone, built.name)
-    if not hasattr(state, "_metadata"):
-        state._metadata = own._metadata  # type: ignore[attr-defined]
-    # torchvision's DenseNet files are older than its names: `norm.1.weight` is `norm1.weight`.
-    for key in [key for key in state if re.search(r"denselayer\d+\.(norm|conv)\.[12]\.", key)]:
-        state[re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key)] = state.pop(key)
-
     left_out = [
         key
         for key, value in state.items()
-        if is_below(key, head_roots)
+        if is_below(key, roots)
         and (key not in own or (is_below(key, heads) and value.shape != own[key].shape))
     ]
     for key in left_out:
@@ -65,39 +50,161 @@ def load_file(built: BuiltNetwork, file: WeightsFile) -> tuple[StateDict, Differ
     if left_out:
         log.info("%s: its classification layer is left out (%s)", file.path, ", ".join(left_out))
 
+    channels = use_channels_of(network, state)
+    own = network.state_dict()
     misshapen = [k for k, v in state.items() if k in own and v.shape != own[k].shape]
     fitting = OrderedDict((k, v) for k, v in state.items() if k not in misshapen)
-    fitting._metadata = state._metadata  # type: ignore[attr-defined]
+    fitting._metadata = getattr(state, "_metadata", own._metadata)  # type: ignore[attr-defined]
     missing, unexpected = network.load_state_dict(fitting, strict=False)
-    auxiliary_roots = tuple(name.split(".")[0] for name in built.auxiliary)
+    may_miss = (*built.classifiers, *auxiliary_roots)
     missing = [
         key
         for key in missing
-        if key not in misshapen
-        and not key.endswith(COUNT_OF_BATCHES)
-        and not is_below(key, (*built.classifiers, *auxiliary_roots))
+        if key not in misshapen and not key.endswith(COUNT_OF_BATCHES) and not is_below(key, may_miss)
     ]
-    return state, Difference(missing, unexpected, misshapen)
-
-
-def loaded_from(file: WeightsFile, built: BuiltNetwork) -> BuiltNetwork:
-    """Return a network into which a file was loaded, with the file's own preprocessing if it says one."""
-    preprocessing = file.preprocessing or built.preprocessing
-    return replace(built, weights=file.origin, preprocessing=preprocessing, is_pretrained=True)
-
-
-def refuse_difference(difference: Difference, file: WeightsFile, name: str) -> None:
-    """Raise a UserError that counts and names what does not fit, if anything does not."""
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    difference = "; ".join(f"{len(n)} {kind}, first {n[0]}" for kind, n in differences.items() if n)
     if difference:
-        made_of = f"a {file.origin}" if file.description else file.contents
-        raise UserError(
-            f"model.weights: {file.path} does not fit {name}: {difference} ({made_of}); "
-            "write the model.name (and model.options) that the file was made with."
-        )
+        if convert is None or not convert(built, state):
+            made_of = f"a {file.origin}" if file.description else file.contents
+            raise UserError(
+                f"model.weights: {file.path} does not fit {built.name}: {difference} ({made_of}); "
+                "write the model.name (and model.options) that the file was made with."
+            )
+        log.info("%s: its entries were converted (%s)", file.path, difference)
+    return replace(
+        built,
+        weights=file.origin,
+        preprocessing=file.preprocessing or built.preprocessing,
+        is_pretrained=True,
+        channels=channels or built.channels,
+    )
+
+
+def use_channels_of(network: nn.Module, state: StateDict) -> int | None:
+    """Give the first layer the channels of the entries, and return their number; None where it has them."""
+    channels = None
+    for name, convolution in rgb_convolutions(network).items():
+        weight, own = state.get(f"{name}.weight"), convolution.weight
+        if weight is not None and weight.shape != own.shape and weight[:, :1].shape == own[:, :1].shape:
+            channels = weight.shape[1]
+            set_channels(convolution, channels)
+    return channels
 
 
 def refuse_broken_numbers(network: nn.Module, weights: str) -> None:
-    """Raise a UserError where loaded weights hold NaN or infinity."""
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise UserError(f"model.weights={weights}: {name} holds NaN or infinity; choose other weights.")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Entries of a file that may be a network's: those of one state dict below one prefix."""
+
+    label: str  # the key of the state dict and the prefix, dotted
+    state: StateDict
+    prefix: str  # "" or with a dot at its end
+    fits: tuple[int, int] = (0, 0)  # how many names of the network are there: of its shape, of any
+
+
+def entries_of(file: WeightsFile, network: Mapping[str, Tensor], name: str) -> StateDict:
+    """Return the entries that fit the names and shapes of a network best, under its names.
+
+    Entries may lie under any key of the file and have a common prefix (`module.`, `teacher.`).
+    Raises UserError where two sets with different values fit equally well.
+    """
+    every = [
+        Candidate(f"{key}.{prefix}".strip("."), state, prefix, fits)
+        for key, state in file.state_dicts.items()
+        for prefix, fits in count_by_prefix(state, network).items()
+    ]
+    candidates = asked_for(file, every)
+    best = max(candidate.fits for candidate in candidates)
+    if 2 * best[1] >= len(network):
+        chosen = [candidate for candidate in candidates if candidate.fits == best]
+    else:  # Another network, or its authors' own names.
+        most = max(len(candidate.state) for candidate in candidates)
+        rest = [c for c in candidates if len(c.state) == most]
+        # Of each state dict the prefix that fits best, the shortest of equals.
+        by_state = {id(c.state): c for c in sorted(rest, key=lambda c: (c.fits, -len(c.prefix)))}
+        chosen = list(by_state.values())
+    if len(chosen) > 1 and not are_equal(chosen, network):
+        labels = [candidate.label for candidate in chosen]
+        raise UserError(
+            f"model.weights: {file.path} holds {len(chosen)} sets of weights that fit {name} equally "
+            f"well, under {' and '.join(label or 'no prefix' for label in labels)}; write "
+            f"{' or '.join(f'model.weights_prefix={prefix}' for prefix in shortened(labels))}."
+        )
+    rivals = tuple(
+        c.prefix
+        for c in every
+        if c.state is chosen[0].state and len(c.prefix) > len(chosen[0].prefix) and c.fits == best
+    )
+    return below_prefix(chosen[0], rivals, file.path)
+
+
+def asked_for(file: WeightsFile, candidates: list[Candidate]) -> list[Candidate]:
+    """Return the candidates below `model.weights_prefix`, all where it is None."""
+    if file.prefix is None:
+        return candidates
+    asked = file.prefix.strip(".")
+    matching = [c for c in candidates if (f".{asked}." in f".{c.label}." if asked else not c.label)]
+    # Under the names of its authors, nothing of the network need be found below the prefix.
+    matching = matching or [
+        Candidate(f"{key}.{asked}".strip("."), state, f"{asked}.")
+        for key, state in file.state_dicts.items()
+        if any(name.startswith(f"{asked}.") for name in state)
+    ]
+    if not matching:
+        raise UserError(
+            f"model.weights_prefix={file.prefix}: {file.path} holds no weights below it; {file.contents}."
+        )
+    return matching
+
+
+def count_by_prefix(state: StateDict, network: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return for every prefix how many names of the network follow it: of its shape, and of any."""
+    counts = {"": (0, 0)}
+    for name, value in state.items():
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            if (own := network.get(name[start:])) is not None:
+                of_shape, of_any = counts.get(name[:start], (0, 0))
+                counts[name[:start]] = (of_shape + (value.shape == own.shape), of_any + 1)
+    return counts
+
+
+def are_equal(candidates: list[Candidate], network: Mapping[str, Tensor]) -> bool:
+    """Return whether all candidates have the same values: a module stored under two names."""
+    first, *others = ([c.state.get(c.prefix + name) for name in network] for c in candidates)
+    return all(
+        one is two or (one is not None and two is not None and torch.equal(one, two))
+        for other in others
+        for one, two in zip(first, other, strict=True)
+    )
+
+
+def shortened(labels: list[str]) -> list[str]:
+    """Return the labels without the parts that all begin or end with, as far as each stays told apart."""
+    split = [label.split(".") for label in labels]
+    for end in (0, -1):
+        while all(len(parts) > 1 for parts in split) and len({parts[end] for parts in split}) == 1:
+            for parts in split:
+                del parts[end]
+    return [".".join(parts) for parts in split]
+
+
+def below_prefix(candidate: Candidate, rivals: tuple[str, ...], path: Path) -> StateDict:
+    """Return the entries below the candidate's prefix, without it, and without those below its rivals'."""
+    state, prefix = candidate.state, candidate.prefix
+    kept = OrderedDict(
+        (name, value)
+        for name, value in state.items()
+        if name.startswith(prefix) and not name.startswith(rivals)
+    )
+    if hasattr(state, "_metadata"):
+        kept._metadata = OrderedDict(state._metadata)  # type: ignore[attr-defined]
+    if len(kept) < len(state):
+        log.info("%s: %d of %d entries are left out", path, len(state) - len(kept), len(state))
+    consume_prefix_in_state_dict_if_present(kept, prefix)
+    return kept

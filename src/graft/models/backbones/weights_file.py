@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import pickle
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,6 @@ from torch import Tensor
 
 from graft.errors import UserError, suggestion
 from graft.models.backbones.downloads import reason
-from graft.models.backbones.timm_preprocessing import timm_preprocessing
 from graft.preprocessing import Preprocessing
 
 StateDict = OrderedDict[str, Tensor]
@@ -36,21 +36,20 @@ def is_path(weights: str) -> bool:
 
 
 def existing_file(path: Path) -> Path:
-    """Return the path if a file is there; raise a UserError with the nearest name if not."""
     path = path.expanduser()
     if path.is_file():
         return path
     if path.is_dir():
         raise UserError(f"model.weights: {path} is a folder; write the path of the weights file.")
-    siblings = sorted(f.name for f in path.parent.iterdir()) if path.parent.is_dir() else []
-    where = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist either."
-    hint = suggestion(path.name, siblings)
-    raise UserError(f"model.weights: there is no file {path}; write its full path.{where}{hint}")
+    siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(
+        f"model.weights: there is no file {path}; write its full path.{suggestion(path.name, siblings)}"
+    )
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights: its state dicts, and how Graft's own checkpoints describe their network."""
+    """What a file of weights holds; a checkpoint of Graft's also describes its network."""
 
     path: Path
     state_dicts: dict[str, StateDict]  # by the dotted key under which they lie, "" at the top
@@ -61,7 +60,6 @@ class WeightsFile:
 
     @property
     def origin(self) -> str:
-        """The file's name, for people, with the network if the file says it."""
         if self.description is not None:
             network = self.description["model"]
             name = f"{network['name']} ({network['source']})"
@@ -70,7 +68,6 @@ class WeightsFile:
         return f"file {self.path.name}{own}"
 
     def largest(self) -> StateDict:
-        """Return the state dict with the most entries, the first of equals."""
         return max(self.state_dicts.values(), key=len)
 
 
@@ -84,19 +81,18 @@ def read_weights(path: Path, prefix: str | None = None) -> WeightsFile:
     if description is not None:
         # Beside it lie the raw weights of an average and the optimizer's state.
         content = {"state_dict": content["state_dict"]}
-    found = dict(state_dicts(content))
-    if not found:
+    states = dict(state_dicts(content))
+    if not states:
         raise UserError(
             f"model.weights: {path} holds no state dict (names and tensors); {summary(content)}; "
             "save one as torch.save(network.state_dict(), PATH)."
         )
-    return WeightsFile(
-        path, found, summary(content), prefix, description, preprocessing_of(path, description)
-    )
+    preprocessing = preprocessing_of(path, description)
+    return WeightsFile(path, states, summary(content), prefix, description, preprocessing)
 
 
 def preprocessing_of(path: Path, description: dict[str, Any] | None) -> Preprocessing | None:
-    """Return the preprocessing that a checkpoint of Graft's or the file beside a hub's download says."""
+    """Return the preprocessing in a checkpoint of Graft's, or in the file beside a download of the hub."""
     if description is not None:
         return Preprocessing.from_dict(description["preprocessing"])
     config = path.with_name(CONFIG)
@@ -109,8 +105,20 @@ def preprocessing_of(path: Path, description: dict[str, Any] | None) -> Preproce
         return None  # Other libraries of the hub have a file of this name, too.
 
 
+def timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
+    _, height, width = config["input_size"]
+    sides = (height, width) if config["crop_mode"] == "squash" else (min(height, width),)
+    return Preprocessing(
+        resize=tuple(math.floor(side / config["crop_pct"]) for side in sides),
+        crop=(height, width),
+        interpolation=config["interpolation"],
+        antialias=True,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
 def read_content(path: Path) -> Any:
-    """Return what lies in the file."""
     try:
         if path.suffix == ".safetensors":
             return OrderedDict(safetensors.torch.load_file(path))
@@ -129,7 +137,6 @@ def read_content(path: Path) -> Any:
 
 
 def damaged(path: Path, why: str) -> UserError:
-    """Return the error for a file that cannot be read."""
     return UserError(
         f"model.weights: {path} is damaged or no weights file ({why}); "
         "download it again, or delete it if it was downloaded."
@@ -151,7 +158,6 @@ def state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, StateDict]]:
 
 
 def summary(content: Any) -> str:
-    """Return what lies at the top of a file, for people."""
     if not isinstance(content, Mapping):
         return f"it holds one {type(content).__name__}"
     parts = []

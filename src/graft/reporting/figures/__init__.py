@@ -1,1 +1,1 @@
-"""Figures of a run, drawn with matplotlib: each module draws one kind and returns it."""
+"""Figures of a run, drawn with matplotlib."""

@@ -1,5 +1,6 @@
 """What to try next: a few plain rules, each with the figures that it rests on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graft.reporting.report.statistics import Estimate
@@ -16,13 +17,14 @@ MISCALIBRATED = 0.05
 class Facts:
     """What the rules look at; what is unknown is None."""
 
-    accuracy: Estimate
-    majority: float  # share of the largest class among the test images
+    accuracy: Estimate | None
+    majority: float | None  # share of the largest class among the test images
     test_images: int
-    ece: float
+    ece: float | None
     test_groups: int | None = None  # where groups are kept together
     is_calibrated: bool = False
     leaking: int = 0  # groups of equal images in several splits
+    kind: str = "class"  # or label
     class_counts: tuple[int, ...] = ()  # training images
     is_balanced: bool = False  # whether the loss or the sampling counts classes the same
     only_head: bool = False  # whether the backbone stayed frozen
@@ -47,62 +49,53 @@ def advise(facts: Facts) -> list[Advice]:
     return found or [Advice(nothing, "-m seed=1,2,3")]
 
 
-def about_trust(facts: Facts) -> list[Advice]:
-    """Return what keeps the figures from being believed."""
-    found = []
+def about_trust(facts: Facts) -> Iterator[Advice]:
     if facts.leaking:
         images = "image is" if facts.leaking == 1 else "images are"
         seen = f"{facts.leaking} {images} in several splits, so the test is too easy."
         cure = "Remove the copies, or keep what belongs together in one split:"
-        found.append(Advice(f"{seen} {cure}", "data.keep_together=COLUMN"))
-    if facts.accuracy.low <= facts.majority:
-        seen = (
-            f"Always naming the largest class is right in {percent(facts.majority)}; this may be no better."
-        )
-        cure = "Look at the mistakes, the labels and the learning rate:"
-        found.append(Advice(f"{seen} {cure}", "learning_rate=auto"))
-    if facts.accuracy.high - facts.accuracy.low > WIDE:
-        limits = f"{percent(facts.accuracy.low)} and {percent(facts.accuracy.high)}"
+        yield Advice(f"{seen} {cure}", "data.keep_together=COLUMN")
+    accuracy = facts.accuracy
+    if accuracy is not None and facts.majority is not None and accuracy.low <= facts.majority:
+        seen = f"Always predicting the largest class is right in {percent(facts.majority)}."
+        seen += " This network may not be better. Look at the mistakes, the labels and the learning rate:"
+        yield Advice(seen, "learning_rate=auto")
+    if accuracy is not None and accuracy.high - accuracy.low > WIDE:
         of_groups, more = "", "images"
         if facts.test_groups is not None:
             of_groups, more = f" of {facts.test_groups} groups", "groups"
+        limits = f"{percent(accuracy.low)} and {percent(accuracy.high)}"
         seen = f"{facts.test_images} test images{of_groups} leave the accuracy between {limits}:"
-        found.append(Advice(f"{seen} smaller differences between runs mean nothing. Test on more {more}."))
-    if facts.ece > MISCALIBRATED and not facts.is_calibrated:
+        yield Advice(f"{seen} smaller differences between runs mean nothing. Test on more {more}.")
+    if facts.ece is not None and facts.ece > MISCALIBRATED and not facts.is_calibrated:
         seen = f"Probabilities are off by {percent(facts.ece)} on average (ECE)."
-        found.append(Advice(f"{seen} A temperature mends most of it:", "calibrate=true"))
-    return found
+        yield Advice(f"{seen} A temperature corrects most of it:", "calibrate=true")
 
 
-def about_training(facts: Facts) -> list[Advice]:
-    """Return what might make the network better."""
-    found = []
+def about_training(facts: Facts) -> Iterator[Advice]:
     counts = facts.class_counts
     if counts and min(counts) < FEW:
-        seen = f"The smallest class has {min(counts)} training images."
-        found.append(Advice(f"{seen} More images of it help more than any setting."))
+        seen = f"The smallest {facts.kind} has {min(counts)} training images."
+        yield Advice(f"{seen} More images of it help more than any setting.")
     if counts and max(counts) >= UNEVEN * min(counts) and not facts.is_balanced:
         ratio = max(counts) / max(1, min(counts))
-        seen = f"The largest class has {ratio:.1f} times the images of the smallest."
-        found.append(Advice(f"{seen} If the small one matters as much:", "loss.class_weights=balanced"))
+        seen = f"The largest {facts.kind} has {ratio:.1f} times the images of the smallest."
+        yield Advice(f"{seen} If the small one matters as much:", "loss.class_weights=balanced")
     overfitted = False
     if facts.train_loss is not None and facts.val_loss is not None:
         gap = facts.val_loss - facts.train_loss
         overfitted = gap > FAR and facts.train_loss < OVERFITTED * facts.val_loss
-        if overfitted:
-            seen = f"The training loss ({facts.train_loss:.3f}) is far below that of validation"
-            seen += f" ({facts.val_loss:.3f}): it is overfitting."
-            less = "augmentation=standard" if facts.only_head else "augmentation=standard freeze=true"
-            found.append(Advice(f"{seen} Vary them more, or let fewer stages learn:", less))
+    if overfitted:
+        seen = f"The training loss ({facts.train_loss:.3f}) is far below that of validation"
+        seen += f" ({facts.val_loss:.3f}): the model is overfitting. Augment more, or train fewer stages:"
+        yield Advice(seen, "augmentation=standard" + ("" if facts.only_head else " freeze=true"))
     if facts.best_epoch is not None and facts.best_epoch == facts.epochs:
         seen = f"The last epoch ({facts.epochs}) was the best: it may not have finished."
-        found.append(Advice(f"{seen} Train longer:", f"trainer.max_epochs={2 * facts.epochs}"))
+        yield Advice(f"{seen} Train longer:", f"trainer.max_epochs={2 * facts.epochs}")
     if facts.only_head and not overfitted:
-        seen = "Only the head learned. With the backbone learning too, images unlike ImageNet often gain:"
-        found.append(Advice(seen, "finetuning=lp_ft"))
-    return found
+        seen = "Only the head was trained. Images unlike ImageNet often gain from a trained backbone:"
+        yield Advice(seen, "finetuning=lp_ft")
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent."""
     return f"{100 * share:.1f} %"

@@ -4,54 +4,49 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from graft.data.folder import Sample
+from graft.data.sample import Sample
 from graft.data.threads import usable_cpus
 from graft.inference.evaluation import Evaluation
 from graft.inference.explanation import Overlays
 from graft.inference.model import Model
 from graft.reporting.report.data import data_parts
-from graft.reporting.report.origin import now, versions
-from graft.reporting.report.page import Scored, parts_of_test, write_page
+from graft.reporting.report.page import write_page
+from graft.reporting.report.tested import Outcome, parts_of_test
 
 
 def write_evaluation_report(
-    file: Path, found: Evaluation, model: Model, checkpoint: Path, root: Path, command: str
+    file: Path,
+    found: Evaluation,
+    model: Model,
+    checkpoint: Path,
+    root: Path,
+    command: str,
+    allow: Sequence[str] = (),
 ) -> None:
     """Write the report of an evaluation as one HTML file: without what is about training."""
-    split = found.samples[0].split or ""
-    scored = Scored(
-        root=root,
-        samples=found.samples,
-        class_names=model.class_names,
-        probabilities=found.logits.float().softmax(dim=1).numpy(),
-        labels=found.labels.numpy(),
-        overlays=Overlays(checkpoint),
-        temperature=None if model.temperature == 1.0 else model.temperature,
-    )
+    task, preprocessing, overlays = model.task, model.preprocessing, Overlays(checkpoint, allow)
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        samples = list(pool.map(partial(with_digest, root), found.samples))
+    tested = Outcome(root, samples, task, preprocessing, found.logits, found.targets, overlays)
+    split = samples[0].split or ""
     name = split or "images"
     parts = {
         "title": f"{checkpoint.name} on {root.name}",
-        "date": now(),
         "which": split,
-        **data_parts(root, {name: with_digests(root, found.samples)}, model.class_names, name),
-        **parts_of_test(scored),
+        **data_parts(root, {name: samples}, task, preprocessing, name),
+        **parts_of_test(tested),
         "training": None,
         "advice": [],
-        "provenance": {"model": checkpoint, **versions()},
+        "provenance": {"model": checkpoint},
         "command": command,
         "config": "",
     }
     write_page(file, parts)
 
 
-def with_digests(root: Path, samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples with a hash of each file, as a run's samples have."""
-
-    def digest(sample: Sample) -> Sample:
-        contents = (root / sample.path).read_bytes()
-        return replace(sample, digest=hashlib.blake2b(contents, digest_size=16).hexdigest())
-
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        return list(pool.map(digest, samples))
+def with_digest(root: Path, sample: Sample) -> Sample:
+    digest = hashlib.blake2b((root / sample.path).read_bytes(), digest_size=16)
+    return replace(sample, digest=digest.hexdigest())

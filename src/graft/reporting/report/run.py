@@ -2,164 +2,123 @@
 
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
+import yaml
 from markupsafe import Markup
-from omegaconf import OmegaConf
 
-from graft.models.freezing import HEAD, apply_phase
-from graft.reporting.figures.curves import curve_figure
-from graft.reporting.report.advice import Facts, advise
+from graft.finished_run import FinishedRun, PhaseRecord
+from graft.inference.explanation import Overlays
+from graft.reporting.figures.plots import curve_figure
+from graft.reporting.report.advice import Advice, Facts, advise
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.data import data_parts
-from graft.reporting.report.history import History, read_history
-from graft.reporting.report.origin import now, versions
-from graft.reporting.report.page import Parts, Scored, parts_of_test, write_page
-from graft.reporting.results import FinishedRun
-from graft.training.summary import count, machine_summary
+from graft.reporting.report.page import metric_name, write_page
+from graft.reporting.report.tested import Parts, outcome_of, parts_of_test
 
 
-def write_run_report(file: Path, run: FinishedRun) -> None:
-    """Write the report of a run as one HTML file."""
-    data, metrics = run.data, run.metrics
-    history = read_history(run.trainer.loggers)
-    tested = Scored(
-        root=data.root,
-        samples=run.tested,
-        class_names=data.class_names,
-        probabilities=run.predictions.probabilities.float().numpy(),
-        labels=run.predictions.labels.numpy(),
-        overlays=run.overlays,
-        temperature=metrics.get("temperature"),
-        seed=run.config.seed,
-    )
+def write_run_report(file: Path, run: FinishedRun, overlays: Overlays) -> list[Advice]:
+    """Write the report of a run as one HTML file; return its advice."""
     parts = {
-        "title": f"{run.module.classifier.backbone.name} on {data.root.name}",
-        "date": now(),
+        "title": f"{run.network.partition(' ')[0]} on {run.root.name}",
         "which": "test",
-        **data_parts(data.root, data.samples, data.class_names, example_split="train"),
-        **parts_of_test(tested),
-        "training": training_parts(run),
-        "curves": curves(history, int(metrics["best_epoch"])),
-        "first_epoch": min((epoch for values in history.values() for epoch in values), default=1),
+        **data_parts(run.root, run.splits, run.task, run.preprocessing, example_split="train"),
+        **parts_of_test(outcome_of(run, overlays)),
+        "training": {"rows": training_rows(run), "phases": [phase_row(phase) for phase in run.phases]},
+        "curves": curves(run),
         "provenance": {
-            "seed": run.config.seed,
-            "device": " ".join(machine_summary(run.trainer).split()[1:]),
-            "seconds": f"{metrics['seconds']:g}",
+            "seed": run.settings["seed"],
+            "device": run.device,
+            "seconds": f"{run.metrics['seconds']:g}",
             "checkpoint": run.checkpoint,
-            **versions(),
         },
-        "command": command(),
-        "config": OmegaConf.to_yaml(run.config, resolve=True),
+        "command": "" if run.overrides is None else shlex.join(["python", "train.py", *run.overrides]),
+        "config": yaml.safe_dump(dict(run.settings), sort_keys=False, allow_unicode=True),
     }
-    parts["advice"] = advise(facts(run, parts, history))
+    parts["advice"] = advise(facts(run, parts))
     write_page(file, parts)
+    return parts["advice"]
 
 
-def training_parts(run: FinishedRun) -> Parts:
-    """Return what was trained and how, as rows, and the phases."""
-    config, backbone, data = run.config, run.module.classifier.backbone, run.data
-    assert data.preprocessing is not None
-    loss = {key: value for key, value in plain(config.loss).items() if value}
-    head = {key: value for key, value in plain(config.head).items() if value}
-    return {
-        "rows": {
-            "network": f"{backbone.name} ({backbone.source}), {run.metrics['parameters/total']:,} parameters",
-            "weights": backbone.weights or "random",
-            "head": ("one hidden layer" if config.head.hidden else "linear") + settings(head),
-            "input": "{}x{} pixels".format(*data.preprocessing.crop),
-            "freeze": str(config.freeze).lower(),
-            "optimizer": described(plain(config.optimizer)),
-            "schedule of the rate": described(plain(config.scheduler)),
-            "augmentation": described(plain(config.augmentation)),
-            "loss": f"cross-entropy{settings(loss)}",
-            "batch": f"{data.batch_size} images",
-            "epochs": f"{run.metrics['epoch']}, the best ({config.monitor}) was {run.metrics['best_epoch']}",
-        },
-        "phases": phase_rows(run),
+def training_rows(run: FinishedRun) -> dict[str, str]:
+    settings, input_size = run.settings, "{}x{} pixels".format(*run.preprocessing.crop)
+    channels = run.preprocessing.channels
+    rows = {
+        "task": run.task.name,
+        "network": f"{run.network}, {run.metrics['parameters/total']:,} parameters",
+        "weights": run.weights or "random",
+        "head": ("one hidden layer" if settings["head"]["hidden"] else "linear") + options(settings["head"]),
+        "input": input_size if channels == 3 else f"{input_size}, {channels} channels",
+        "freeze": str(settings["freeze"]).lower(),
+        "optimizer": described(settings["optimizer"]),
+        "learning-rate schedule": described(settings["scheduler"]),
+        "augmentation": described(settings["augmentation"]),
+        "loss": described(settings["loss"]) + options(settings["regularisation"]),
+        "batch": f"{settings['data']['batch_size']} images",
+        "epochs": f"{run.metrics['epoch']}, the best ({settings['monitor']}) was {run.metrics['best_epoch']}",
     }
-
-
-def phase_rows(run: FinishedRun) -> list[Parts]:
-    """Return what learned in each phase, how long and how fast."""
-    module = run.module
-    rate, head_multiplier, _ = module.rates
-    rows = []
-    for phase in run.phases:
-        apply_phase(module.classifier, phase, module.norm)  # The state depends on the phase alone.
-        stages = phase.learns if len(phase.learns) <= 6 else (phase.learns[0], "…", phase.learns[-1])
-        only_head = phase.learns == (HEAD,)
-        rows.append(
-            {
-                "name": phase.name,
-                "stages": ", ".join(stages),
-                "epochs": f"up to {phase.epochs}" if phase.patience else phase.epochs,
-                "head_rate": f"{rate * phase.rate:g}",
-                "backbone_rate": "\N{EN DASH}" if only_head else f"{rate * phase.rate / head_multiplier:g}",
-                "parameters": count(p for p in module.classifier.parameters() if p.requires_grad),
-            }
-        )
+    if "temperature" in run.metrics:
+        rows["temperature"] = f"{run.metrics['temperature']:.3g}"
+    fitted = {name.partition("/")[2]: x for name, x in run.metrics.items() if name.startswith("threshold/")}
+    if fitted:
+        rows["thresholds"] = ", ".join(f"{name} {value:.3g}" for name, value in fitted.items())
     return rows
 
 
-def curves(history: History, best_epoch: int) -> list[Markup]:
-    """Return the curves of loss and accuracy as SVG; none where nothing was logged as CSV."""
-    found = []
-    for name in ("loss", "accuracy"):
-        training, validation = history.get(f"train/{name}", {}), history.get(f"val/{name}", {})
-        marked = best_epoch if best_epoch in validation else None  # A resumed run may have had it before.
+def phase_row(phase: PhaseRecord) -> Parts:
+    stages = phase.stages if len(phase.stages) <= 6 else (phase.stages[0], "…", phase.stages[-1])
+    rate = phase.backbone_learning_rate
+    return {
+        "name": phase.name,
+        "stages": ", ".join(stages),
+        "epochs": f"up to {phase.epochs}" if phase.patience else phase.epochs,
+        "head_rate": f"{phase.head_learning_rate:g}",
+        "backbone_rate": "\N{EN DASH}" if rate is None else f"{rate:g}",
+        "parameters": phase.parameters,
+    }
+
+
+def curves(run: FinishedRun) -> list[Markup]:
+    drawn, best = [], int(run.metrics["best_epoch"])
+    for metric in ("loss", *run.task.curves):
+        name = metric_name(metric)
+        training, validation = (run.history.get(f"{split}/{metric}", {}) for split in ("train", "val"))
         if training or validation:
-            found.append(
-                inline_svg(
-                    lambda n=name, t=training, v=validation, m=marked: curve_figure(n, t, v, m),  # type: ignore[misc]
-                    f"{name.capitalize()} by epoch",
-                )
-            )
-    return found
+            draw = partial(curve_figure, name, training, validation, best if best in validation else None)
+            drawn.append(inline_svg(draw, f"{name} by epoch"))
+    return drawn
 
 
-def facts(run: FinishedRun, parts: Parts, history: History) -> Facts:
-    """Return what the rules of `graft.reporting.report.advice` look at."""
-    config, best_epoch = run.config, int(run.metrics["best_epoch"])
+def facts(run: FinishedRun, parts: Parts) -> Facts:
+    settings, best_epoch = run.settings, int(run.metrics["best_epoch"])
+    column = 1 + parts["splits"].index("train")
     return Facts(
-        accuracy=parts["estimates"]["accuracy"],
+        accuracy=parts["estimates"].get("accuracy") if run.task.has_classes else None,
         majority=parts["majority"],
         test_images=parts["tested"],
-        ece=parts["ece"],
+        ece=parts["decision"].get("ece"),
         test_groups=parts["tested_groups"],
-        is_calibrated=parts["temperature"] is not None,
+        is_calibrated="ece_calibrated" in parts["decision"],
         leaking=len(parts["duplicates"].leaking),
-        class_counts=tuple(run.data.class_counts("train")),
-        is_balanced=config.loss.class_weights == "balanced" or run.data.balanced,
-        only_head=all(phase.learns == (HEAD,) for phase in run.phases),
-        train_loss=history.get("train/loss", {}).get(best_epoch),
-        val_loss=history.get("val/loss", {}).get(best_epoch),
+        kind=parts["kind"],
+        class_counts=tuple(row[column] for row in parts["counts"]) if parts["classes"] else (),
+        is_balanced=settings["loss"].get("class_weights") == "balanced" or settings["data"]["balanced"],
+        only_head=all(phase.backbone_learning_rate is None for phase in run.phases),
+        train_loss=run.history.get("train/loss", {}).get(best_epoch),
+        val_loss=run.history.get("val/loss", {}).get(best_epoch),
         best_epoch=best_epoch,
         epochs=int(run.metrics["epoch"]),
     )
 
 
-def plain(node: Any) -> dict[str, Any]:
-    """Return a group of settings as plain containers."""
-    found: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    return found
-
-
 def described(group: Mapping[str, Any]) -> str:
-    """Return a group with a `_target_` as its name and settings: `AdamW (lr=0.003, ...)`."""
-    values = {key: value for key, value in group.items() if not key.startswith("_")}
-    return group["_target_"].rpartition(".")[2] + settings(values)
+    """Return a group with a `_target_` as its name and options: `AdamW (lr=0.003, ...)`."""
+    return str(group["_target_"]).rpartition(".")[2] + options(group)
 
 
-def settings(values: Mapping[str, Any]) -> str:
-    """Return ` (key=value, ...)`, nothing where there are none."""
-    return f" ({', '.join(f'{key}={value}' for key, value in values.items())})" if values else ""
-
-
-def command() -> str:
-    """Return the command that began the run, without the folder; empty where Python called `train`."""
-    if not HydraConfig.initialized():
-        return ""
-    return " ".join(["python train.py", *map(shlex.quote, HydraConfig.get().overrides.task)])
+def options(values: Mapping[str, Any]) -> str:
+    """Return ` (key=value, ...)` of what is set, nothing where all is off."""
+    shown = [f"{key}={value}" for key, value in values.items() if value and not key.startswith("_")]
+    return f" ({', '.join(shown)})" if shown else ""

@@ -28,7 +28,6 @@ class ExponentialMovingAverage(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin with the weights as they are, unless a phase before or a checkpoint has left an average."""
-        del trainer
         state = pl_module.state_dict()
         self.average = {
             name: self.average.get(name, value).detach().clone().to(value.device)
@@ -51,14 +50,11 @@ class ExponentialMovingAverage(L.Callback):
                 self.average[name].copy_(value)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the average in place."""
         if trainer.state.fn == "fit":
             self.raw = {name: value.clone() for name, value in pl_module.state_dict().items()}
             pl_module.load_state_dict(self.average)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put training's weights back."""
-        del trainer
         if self.raw is not None:
             pl_module.load_state_dict(self.raw)
             self.raw = None
@@ -66,8 +62,6 @@ class ExponentialMovingAverage(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the weights, and training's beside them."""
-        del trainer, pl_module
         checkpoint["raw_state_dict"] = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value.clone() for name, value in self.average.items()}
         checkpoint["ema_steps"] = self.steps

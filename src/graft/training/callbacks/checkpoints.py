@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from graft.errors import UserError
 from graft.models.checkpoints import remove_abandoned_checkpoints
 from graft.training.callbacks.predictions import KeepPredictions
+from graft.training.lightning_internals import callbacks_of
 from graft.training.monitoring import better_direction
 
 log = logging.getLogger(__name__)
@@ -27,15 +28,13 @@ class BestAndLast(Checkpoint):
     best score when a run is resumed in another folder; here neither happens.
     """
 
-    def __init__(
-        self, dirpath: str, monitor: str, mode: str = "auto", keeps_validation: bool = False
-    ) -> None:
+    def __init__(self, dirpath: str, monitor: str, mode: str = "auto") -> None:
         self.folder = Path(dirpath)
         self.monitor = monitor
         self.mode = mode
-        self.keeps_validation = keeps_validation
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
+        self.history: dict[str, dict[int, float]] = {}  # of every metric, by epoch, counted from 1
         self.has_lost_best = False
 
     @property
@@ -45,16 +44,15 @@ class BestAndLast(Checkpoint):
 
     @property
     def last_path(self) -> Path:
-        """The checkpoint of the last finished epoch."""
         return self.folder / "last.ckpt"
 
     @property
     def validation_path(self) -> Path:
-        """The logits of the best epoch's validation, where `keeps_validation`."""
+        """The logits of the best epoch's validation."""
         return self.folder / "best_validation.pt"
 
-    def go_on_from(self, checkpoint: Path) -> None:
-        """Bring the best checkpoint of the run that is resumed along into this run's folder."""
+    def continue_from(self, checkpoint: Path) -> None:
+        """Copy the best checkpoint of the resumed run into this run's folder."""
         source = checkpoint.parent / "best.ckpt"
         if not source.exists():
             log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
@@ -82,7 +80,6 @@ class BestAndLast(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the epoch that is over, validation included."""
-        del pl_module
         measured = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         # A metric that is logged without being reduced differs between processes, and saving is collective.
         measured = trainer.strategy.broadcast(measured)
@@ -91,21 +88,25 @@ class BestAndLast(Checkpoint):
                 f"monitor={self.monitor} is not measured. Choose one of: {', '.join(sorted(measured))}."
             )
         self._refuse_divergence(measured, trainer.current_epoch + 1)
+        for name, value in (measured | training_metrics(trainer)).items():
+            self.history.setdefault(name, {})[trainer.current_epoch + 1] = value
         if not self.best_metrics or self._is_better(measured):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
-            if self.keeps_validation and trainer.is_global_zero:
-                of_trainer: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-                kept = next(found for found in of_trainer if isinstance(found, KeepPredictions))
+            if trainer.is_global_zero:
+                kept = next(callbacks_of(trainer, KeepPredictions))
                 kept.save_validation(self.validation_path, self.best_epoch)
         trainer.save_checkpoint(self.last_path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the validation metrics of the best epoch, and the epoch, counted from 0."""
-        return {"best_metrics": self.best_metrics, "best_epoch": self.best_epoch}
+        return {
+            "best_metrics": self.best_metrics,
+            "best_epoch": self.best_epoch,
+            "history": {name: dict(values) for name, values in self.history.items()},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best epoch and its metrics from a checkpoint."""
+        self.history = state_dict["history"]
         if not self.has_lost_best:
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
@@ -128,3 +129,9 @@ class BestAndLast(Checkpoint):
                     else f"monitor={name} is {measured[name]}: it cannot be measured on these validation "
                     "images; choose another."
                 )
+
+
+def training_metrics(trainer: L.Trainer) -> dict[str, float]:
+    logged = trainer.callback_metrics.items()
+    names = ("train/loss_step", "train/images_per_second")
+    return {name: float(value) for name, value in logged if name.startswith("train/") and name not in names}

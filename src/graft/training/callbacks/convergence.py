@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 
-from graft.models.freezing import Phase
+from graft.training.module import TransferModule
 
 
 class EndConvergedPhase(L.Callback):
@@ -16,13 +16,13 @@ class EndConvergedPhase(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Begin anew with every phase; a resumed one then gets its state from the checkpoint."""
-        del trainer, pl_module, stage
         self.lowest, self.waited = math.inf, 0
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Count the epochs without progress, before the epoch's checkpoint is saved."""
-        phase = getattr(pl_module, "phase", None)
-        if not isinstance(phase, Phase) or phase.patience is None or trainer.sanity_checking:
+        assert isinstance(pl_module, TransferModule)
+        phase = pl_module.phase
+        if phase.patience is None or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         loss = trainer.strategy.broadcast(float(trainer.callback_metrics["val/loss"]))
         self.lowest, self.waited = (loss, 0) if loss < self.lowest else (self.lowest, self.waited + 1)
@@ -30,9 +30,7 @@ class EndConvergedPhase(L.Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the lowest loss and the epochs since."""
         return {"lowest": self.lowest, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take both from a checkpoint."""
         self.lowest, self.waited = state_dict["lowest"], state_dict["waited"]

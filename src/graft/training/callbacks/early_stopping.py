@@ -26,5 +26,7 @@ class StopWhenStalled(EarlyStopping):
         self.mode = better_direction(pl_module, self.monitor, self.asked_mode)
         is_lower_better = self.mode == "min"
         self.min_delta = -self.smallest_change if is_lower_better else self.smallest_change
-        self.best_score = torch.tensor(torch.inf if is_lower_better else -torch.inf)
-        self.wait_count, self.stopped_epoch = 0, 0
+        best = torch.tensor(torch.inf if is_lower_better else -torch.inf)
+        self.load_state_dict(
+            {"wait_count": 0, "stopped_epoch": 0, "best_score": best, "patience": self.patience}
+        )

@@ -1,4 +1,4 @@
-"""Keeps the logits of a validation or a test, for the temperature, the report and the figures."""
+"""Keeps the logits of a validation or a test, for the decision and the record of the run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,10 @@ from graft.models.checkpoints import save_atomically
 
 @dataclass(frozen=True)
 class Predictions:
-    """The logits `[N, num_classes]` and labels `[N]` of a split's images, in the split's order."""
+    """The logits `[N, C]` and targets `[N, ...]` of a split's images, in the split's order."""
 
     logits: Tensor
-    labels: Tensor
-
-    @property
-    def probabilities(self) -> Tensor:
-        """The network's own probabilities `[N, num_classes]`."""
-        return self.logits.softmax(dim=1)
+    targets: Tensor
 
 
 class KeepPredictions(L.Callback):
@@ -33,8 +28,6 @@ class KeepPredictions(L.Callback):
         self.parts: list[tuple[Tensor, Tensor]] = []
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget what an earlier validation has left."""
-        del trainer, pl_module
         self.parts = []
 
     on_test_epoch_start = on_validation_epoch_start
@@ -48,26 +41,20 @@ class KeepPredictions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the logits, which the module's step returns."""
-        del trainer, pl_module, batch_idx, dataloader_idx
         self.parts.append((outputs.cpu(), batch[1].cpu()))
 
     on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the batches of all processes together."""
-        del pl_module
         self.val = self._gathered(trainer)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the batches of all processes together."""
-        del pl_module
         self.test = self._gathered(trainer)
 
     def save_validation(self, file: Path, epoch: int) -> None:
         """Write the last validation's predictions and its epoch, whole or not at all."""
         assert self.val is not None, "a validation comes before its predictions"
-        save_atomically({"epoch": epoch, "logits": self.val.logits, "labels": self.val.labels}, file)
+        save_atomically({"epoch": epoch, "logits": self.val.logits, "targets": self.val.targets}, file)
 
     def _gathered(self, trainer: L.Trainer) -> Predictions:
         mine = tuple(torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
@@ -83,8 +70,8 @@ def saved_validation(file: Path, epoch: int) -> Predictions | None:
     """Return what `save_validation` wrote of this epoch; None where there is none."""
     if not file.is_file():
         return None
-    found = torch.load(file, map_location="cpu", weights_only=True)
-    return Predictions(found["logits"], found["labels"]) if found["epoch"] == epoch else None
+    saved = torch.load(file, map_location="cpu", weights_only=True)
+    return Predictions(saved["logits"], saved["targets"]) if saved["epoch"] == epoch else None
 
 
 def interleaved(shares: tuple[Tensor, ...]) -> Tensor:

@@ -15,8 +15,6 @@ class SeedEachEpoch(L.Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Seed torch's generators for this epoch."""
-        del pl_module
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randint(2**31, (trainer.current_epoch + 1,), generator=generator)[-1].item()
         torch.manual_seed(int(drawn) + trainer.global_rank)

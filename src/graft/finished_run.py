@@ -1,0 +1,56 @@
+"""The record of a finished run: plain values and its task, all that reporting needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from graft.data.sample import Sample
+from graft.preprocessing import Preprocessing
+from graft.tasks.task import Task
+
+# The values of each logged metric (`train/loss`, `val/accuracy`, ...) by epoch, counted from 1.
+History = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What was trainable in a phase, for how long, and at which learning rates."""
+
+    name: str
+    stages: tuple[str, ...]
+    epochs: int
+    patience: int | None
+    head_learning_rate: float
+    backbone_learning_rate: float | None  # of the last stage; None where the backbone was frozen
+    parameters: int  # trainable ones
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose best checkpoint is tested."""
+
+    folder: Path
+    settings: Mapping[str, Any]  # all of them, resolved, as plain containers
+    overrides: Sequence[str] | None  # what was typed after `train.py`; None where it was not run
+    network: str  # name and source
+    weights: str
+    device: str
+    task: Task
+    root: Path  # of the images
+    splits: Mapping[str, Sequence[Sample]]
+    preprocessing: Preprocessing
+    phases: Sequence[PhaseRecord]
+    history: History
+    metrics: Mapping[str, float]  # those of metrics.json
+    logits: Tensor  # [N, C], of the first N test samples
+    targets: Tensor  # [N] or [N, C]
+    checkpoint: Path
+    is_first_process: bool = True
+
+    @property
+    def tested(self) -> Sequence[Sample]:
+        """The test samples that were tested: the first ones with `limit_test_batches`."""
+        return self.splits["test"][: len(self.logits)]

@@ -1,0 +1,106 @@
+"""What TensorBoard shows while a run goes on: settings, training images, validation images, embeddings."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.tensorboard import SummaryWriter
+
+from graft.data.module import ImageDataModule
+from graft.reporting.board.images import as_rgb, chosen, denormalised, title
+from graft.tasks.prediction_table import as_text, joined
+from graft.tasks.task import Task
+
+SHOWN = 16  # images of a grid
+MOST_EMBEDDED = 200  # validation images
+THUMBNAIL = 48  # pixels of their sides
+
+
+class TensorBoardImages(L.Callback):
+    """Shows training images at the start, and validation images with predictions and features at the end.
+
+    `bands` are the three that are shown of images with more than three.
+    """
+
+    def __init__(self, bands: Sequence[int] = (0, 1, 2)) -> None:
+        self.bands = list(bands)
+        self.has_shown_start = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the settings and some training images, augmented as in the first epoch."""
+        writer = writer_of(trainer)
+        if writer is None or self.has_shown_start:
+            return
+        self.has_shown_start = True
+        from graft.reporting.figures.image_grid import image_grid  # matplotlib takes a while.
+
+        settings = yaml.safe_dump(cast("Any", pl_module).description["settings"], sort_keys=False)
+        writer.add_text("settings", "\n".join(f"    {line}" for line in settings.splitlines()))
+        data = data_of(trainer)
+        dataset, samples = data.dataset("train", augmented=True), data.images.samples["train"]
+        indices = chosen(len(dataset), SHOWN, data.seed)
+        images = torch.stack([dataset[index, data.seed + index][0] for index in indices])
+        titles = [joined(data.images.task, samples[index].target) or "none" for index in indices]
+        grid = image_grid(self._shown(images, data), titles, [False] * len(indices))
+        writer.add_figure("images/training, as the network sees them", grid)
+
+    @torch.inference_mode()
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write validation images with the tested network's predictions, and their features."""
+        writer = writer_of(trainer)
+        if writer is None:
+            return
+        from graft.reporting.figures.image_grid import image_grid
+
+        data, module = data_of(trainer), cast("Any", pl_module)
+        task: Task = module.task
+        samples, dataset = data.images.samples["val"], data.dataset("val", augmented=False)
+        indices = chosen(len(samples), MOST_EMBEDDED, data.seed)
+        images = torch.stack([dataset[index, None][0] for index in indices])
+        features = self._features(module, data, images, indices)
+        values = task.predict(module.classifier.head.eval()(features.to(module.device)).float().cpu())
+        few = chosen(len(indices), SHOWN, data.seed)  # The first ones would all be of one class.
+        labels = [joined(task, samples[index].target) for index in indices]
+        answers = [task.answer(row) for row in values.tolist()]
+        titles = [title(task, samples[indices[n]].target, values[n].tolist()) for n in few]
+        wrong = ["classes" in task.sections and answers[n] != labels[n] for n in few]
+        grid = image_grid(self._shown(images[few], data), titles, wrong)
+        writer.add_figure("images/validation, with predictions", grid)
+        rows = [
+            [label or "none", answer or "none", as_text(samples[index].path)]
+            for label, answer, index in zip(labels, answers, indices, strict=True)
+        ]
+        small = interpolate(self._shown(images, data), (THUMBNAIL, THUMBNAIL), mode="area")
+        header = ["label", "predicted", "path"]
+        writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
+
+    def _shown(self, images: Tensor, data: ImageDataModule) -> Tensor:
+        return as_rgb(denormalised(images, data.preprocessing), self.bands)
+
+    def _features(self, module: Any, data: ImageDataModule, images: Tensor, indices: list[int]) -> Tensor:
+        """Return the backbone's features of validation images, cached ones where there are some."""
+        cached: Any = data.features.get("val")
+        if cached is not None:
+            rows: Tensor = cached.__getitems__([(index, None) for index in indices])[0]
+            return rows
+        backbone = module.classifier.backbone.eval()
+        return torch.cat([backbone(b.to(module.device)).float().cpu() for b in images.split(data.batch_size)])
+
+
+def data_of(trainer: L.Trainer) -> ImageDataModule:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, ImageDataModule)
+    return data
+
+
+def writer_of(trainer: L.Trainer) -> SummaryWriter | None:
+    """Return what writes for TensorBoard; None where the run does not, or another process does."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+            return logger.experiment
+    return None

@@ -1,0 +1,39 @@
+"""Parts of Lightning 2.6 and torch 2.14 that their documentation does not promise.
+
+tests/training/test_lightning_internals.py fails where a version changes them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import lightning as L
+from lightning.pytorch.callbacks import Timer
+from torch.optim.lr_scheduler import LRScheduler
+
+Kind = TypeVar("Kind", bound=L.Callback)
+
+
+def end_after(trainer: L.Trainer, epochs: int) -> None:
+    """Let the next fit end when so many epochs of all phases are done."""
+    trainer.fit_loop.max_epochs = epochs
+
+
+def callbacks_of(trainer: L.Trainer, kind: type[Kind]) -> Iterator[Kind]:
+    every: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return (callback for callback in every if isinstance(callback, kind))
+
+
+def log_interval(trainer: L.Trainer) -> int:
+    """Return `log_every_n_steps`, at least 1."""
+    return max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
+
+
+def note_learning_rates(scheduler: LRScheduler, rates: Sequence[float]) -> None:
+    """Set what `get_last_lr` returns."""
+    scheduler._last_lr = list(rates)
+
+
+def time_is_up(trainer: L.Trainer) -> bool:
+    """Return whether `trainer.max_time` has passed: it ends the run, not only the phase."""
+    left = [timer.time_remaining() for timer in callbacks_of(trainer, Timer)]
+    return any(seconds is not None and seconds <= 0 for seconds in left)
