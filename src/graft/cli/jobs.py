@@ -39,8 +39,8 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
         overrides = " ".join(enter_job(sweeps))
         environment = dict(os.environ)
         try:
-            check_settings(config)  # Before anything imports torch.
             with no_collection_while_importing():
+                check_settings(config)  # First: what is declared is checked without torch.
                 from graft.training.run import train
             run = train(config)
             if run.is_first_process:  # room: reporting
