@@ -137,4 +137,5 @@ def test_a_leaf_room_can_be_taken_out_and_the_rest_trains(tmp_path: Path, room: 
     python(tmp_path, str(project / "train.py"), *settings, "hydra.run.dir=run")
     assert (tmp_path / "run" / "metrics.json").is_file()
     assert (tmp_path / "run" / "report.html").is_file() == (room != "reporting")
-    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q")
+    ignored = "--ignore=tests/browser"  # Its packages come with `make test-browser`.
+    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", ignored)
