@@ -1,6 +1,6 @@
 # Set up, train, test. ARGS="model=resnet18 freeze=true" passes settings to train.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-browser lint benchmark clean
+.PHONY: help setup train test test-browser lint benchmark results clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,9 @@ benchmark: setup ## measure Graft against other ways, an hour or more; ARGS="sec
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" fastai autotimm
 	$(BIN)/python scripts/benchmark.py peers=$(PEERS)/bin/python $(if $(BENCHMARK_DATA),images=$(BENCHMARK_DATA)) $(ARGS)
+
+results: setup ## train what is missing in docs/results.md, hours; ARGS="sections=elpv,waste waste=FOLDER rows=L-BFGS"
+	$(BIN)/python scripts/results.py $(ARGS)
 
 clean: ## remove the environment and caches; data and logs stay
 	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
