@@ -1,9 +1,8 @@
 """Finds the checkpoint to continue from, and refuses to continue another run."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ from graft.errors import UserError
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint
 from graft.models.freezing import Phase
 from graft.training.module import Position
-from graft.training.optimizers import LearningRates
 from graft.training.resumable_settings import refuse_other_settings, settings_that_matter
 
 log = logging.getLogger(__name__)
-
-# Where the first process of a run tells those that it starts which checkpoint is the newest.
-NEWEST = "GRAFT_NEWEST_CHECKPOINT"
 
 
 @dataclass(frozen=True)
@@ -33,9 +28,6 @@ class Resumption:
     phases: list[dict[str, Any]]  # the schedule it was made with; see `described`
     images: str  # see `LabelledImages.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that the search chose
-
-    def learning_rates(self, asked: LearningRates) -> LearningRates:
-        return replace(asked, head=self.learning_rate)
 
     def refuse_other_images(self, digest: str) -> None:
         """Raise a UserError where the run's images, classes or splits are not the checkpoint's.
@@ -84,36 +76,32 @@ def names(phases: Sequence[dict[str, Any]]) -> str:
 
 
 def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumption | None:
-    """Return what `resume` names: nothing, a path, or the newest run's last checkpoint.
+    """Return what `resume` names, None where it names nothing.
 
-    Raises UserError where the checkpoint is not there, damaged, or was made with other settings.
+    In place of a damaged `last.ckpt`, the `best.ckpt` beside it is taken. Raises UserError where there is no
+    whole checkpoint, or it was made with other settings.
     """
-    resume = settings["resume"]
-    if resume is None:
+    if settings["resume"] is None:
         return None
-    path = newest_checkpoint(settings) if resume == "last" else Path(resume)
+    path = Path(settings["resume"])
     try:
         checkpoint = read_checkpoint(path)
     except UserError as error:
         best = path.with_name("best.ckpt")
-        if resume != "last" or not best.is_file():
+        if path.name != "last.ckpt" or not best.is_file():
             raise
         log.warning("%s Continuing from %s instead.", error, best)
         path, checkpoint = best, read_checkpoint(best)
     description = checkpoint[DESCRIPTION]
-    learning_rate = description["learning_rate"]
-    saved, asked = description["settings"], settings_that_matter(settings, trainer)
-    if settings["learning_rate"] == "auto":
-        # A rate that a search has chosen is taken over; to search now would be too late.
-        asked["optimizer"]["lr"] = saved["optimizer"]["lr"] if description["finds_rate"] else "auto"
-    elif description["finds_rate"]:
-        saved["optimizer"]["lr"] = learning_rate
+    saved, asked = dict(description["settings"]), settings_that_matter(settings, trainer)
+    if saved["optimizer.lr"] == "auto" != asked["optimizer.lr"]:
+        saved["optimizer.lr"] = description["learning_rate"]
     refuse_other_settings(path, saved, asked)
     epochs, asked_epochs = description["max_epochs"], settings["trainer"]["max_epochs"]
     if epochs != asked_epochs:
         log.warning(
-            "trainer.max_epochs was %s and is %s now: from here on the run is not the one that would "
-            "have gone on, its learning rates follow the new number.",
+            "trainer.max_epochs was %s and is %s now: from here on, the learning rates follow the new "
+            "number, so this run differs from one that was never stopped.",
             epochs,
             asked_epochs,
         )
@@ -127,27 +115,5 @@ def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumpti
         next_epoch=checkpoint["epoch"] + 1,
         phases=description["phases"],
         images=description["images"],
-        learning_rate=learning_rate,
+        learning_rate=description["learning_rate"],
     )
-
-
-def last_checkpoint(settings: Mapping[str, Any]) -> Path:
-    return Path(settings["paths"]["run"]) / "checkpoints" / "last.ckpt"
-
-
-def newest_checkpoint(settings: Mapping[str, Any]) -> Path:
-    """Return the run's own `last.ckpt`, or the one that was written last below the folder of all runs.
-
-    Processes that another one of the run has started take the one that it chose: meanwhile a run beside
-    this one may have saved a newer one.
-    """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and NEWEST in os.environ:
-        return Path(os.environ[NEWEST])
-    runs = Path(settings["paths"]["logs"]) / "train" / "runs"
-    finished = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
-    own = last_checkpoint(settings)
-    if not own.is_file() and not finished:
-        raise UserError(f"resume=last: no run in {runs} has a checkpoint; write resume=PATH.")
-    newest = own if own.is_file() else finished[-1]
-    os.environ[NEWEST] = str(newest)
-    return newest
