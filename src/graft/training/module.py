@@ -37,7 +37,7 @@ class Position:
 
 
 class TransferModule(L.LightningModule):
-    """Trains what the phase lets train of a classifier, and measures the loss and the task's metrics.
+    """Trains the parameters that a phase makes trainable; measures the loss and the task's metrics.
 
     Batches are images `[B, C, H, W]` or cached features of the frozen backbone `[B, num_features]`, with
     targets. `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of steps

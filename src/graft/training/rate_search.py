@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
-MOST_STEPS = 100
-STEPS_A_DECADE = round((MOST_STEPS - 1) / math.log10(HIGHEST_RATE / LOWEST_RATE))
+RATES: list[float] = np.geomspace(1e-6, 10.0, num=100).tolist()  # of the head, tried in turn
+STEPS_A_DECADE = round((len(RATES) - 1) / math.log10(RATES[-1] / RATES[0]))
 SMOOTHING = 4  # steps to either side that a loss is averaged with
 TOO_HIGH = 4.0  # times the lowest smoothed loss: the rates from here on only diverge
 LEAST_CERTAINTY = 3.0  # standard errors that a fall of the loss is away from none
@@ -55,17 +54,17 @@ def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: Image
     steps = len(curve.losses)
     if steps <= STEPS_A_DECADE:
         raise UserError(
-            f"learning_rate=auto: the loss is out of bounds after {steps} of the smallest steps; "
-            "look at the data and the settings, or write learning_rate=NUMBER."
+            f"learning_rate=auto: the loss diverges within {steps} steps at the smallest learning rates; "
+            "check the data and the settings, or write learning_rate=NUMBER."
         )
     rate = fastest_fall(curve)
     file = show(trainer, curve, rate)
     if rate is None:
         raise UserError(
-            f"learning_rate=auto: the loss never clearly decreases in {steps} steps from {LOWEST_RATE:g} to "
+            f"learning_rate=auto: the loss never clearly decreases in {steps} steps from {RATES[0]:g} to "
             f"{curve.rates[-1]:.2g} (curve in {file}); write learning_rate=NUMBER."
         )
-    log.info("rate       %g: the loss falls fastest there (%d steps of a range test, %s)", rate, steps, file)
+    log.info("rate       %g: the loss falls fastest there in %d steps\n  curve    %s", rate, steps, file)
     return replace(module.learning_rates, head=rate)
 
 
@@ -84,7 +83,7 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
         rates_of_groups = replace(trial.learning_rates, head=trial.phase.rate)
         optimizer = trial.make_optimizer(parameter_groups(trial.classifier, rates_of_groups))
         shares = [group["lr"] for group in optimizer.param_groups]
-        for rate, (inputs, labels) in zip(rising_rates(), endless_batches(data), strict=False):
+        for rate, (inputs, labels) in zip(RATES, endless_batches(data), strict=False):
             loss, _ = trial.training_loss((inputs.to(device), labels.to(device)))
             if not math.isfinite(loss.item()):
                 break
@@ -99,10 +98,6 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
             loss.backward()
             optimizer.step()
     return Curve(rates, losses)
-
-
-def rising_rates() -> list[float]:
-    return np.geomspace(LOWEST_RATE, HIGHEST_RATE, MOST_STEPS).tolist()
 
 
 def endless_batches(data: ImageDataModule) -> Iterator[Batch]:

@@ -102,8 +102,8 @@ def refuse_other_settings(path: Path, saved: Mapping[str, Any], asked: Mapping[s
     values = "; ".join(f"{name}={was}, this run has {name}={now}" for name, (was, now) in own.items())
     values = values.replace('"', "")
     raise UserError(
-        f"resume: {path} was made with {values}. Write what it was made with to continue, or leave "
-        "resume out for a new run."
+        f"resume: {path} was made with {values}. To continue it, write the values that it was made with; "
+        "for a new run, leave resume out."
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Resumption:
     position: Position
     phase_is_over: bool  # whether early stopping ended it before its last epoch
     next_epoch: int
-    phases: list[dict[str, Any]]  # the schedule it was made with; see `described`
+    phases: dict[str, Any]  # the schedule it was made with; see `described`
     images: str  # see `LabelledImages.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that the search chose
 
@@ -38,7 +38,7 @@ class Resumption:
             splits = self.path.parent.parent / "splits.csv"
             raise UserError(
                 f"resume: {self.path} was made with other images, classes or splits; "
-                f"write data.splits={splits} to go on with its own."
+                f"write data.splits={splits} to continue with its own."
             )
 
     def refuse_other_phases(self, phases: Sequence[Phase]) -> None:
@@ -46,19 +46,12 @@ class Resumption:
 
         The number of epochs may differ from the checkpoint's phase on, as `trainer.max_epochs` changes it.
         """
-        asked = described(phases)
-        if len(asked) != len(self.phases):
-            raise UserError(
-                f"resume: {self.path} was made with the phases {names(self.phases)}; this run has "
-                f"{names(asked)}. Change freeze and finetuning back to what they were."
-            )
-        for number, (was, now) in enumerate(zip(self.phases, asked, strict=True)):
-            for key in was:
-                if was[key] != now[key] and (key != "epochs" or number < self.position.phase):
-                    raise UserError(
-                        f"resume: {self.path} was made with a phase {number + 1} ({was['name']}) whose "
-                        f"{key} is {was[key]}; in this run it is {now[key]}."
-                    )
+        free = {f"phase {number} epochs" for number in range(self.position.phase + 1, len(phases) + 1)}
+        saved, asked = (
+            {key: value for key, value in found.items() if key not in free}
+            for found in (self.phases, described(phases))
+        )
+        refuse_other_settings(self.path, saved, asked)
         end = self.position.phase_began_at + phases[self.position.phase].epochs
         if self.next_epoch > end:
             raise UserError(
@@ -67,12 +60,11 @@ class Resumption:
             )
 
 
-def described(phases: Sequence[Phase]) -> list[dict[str, Any]]:
-    return [{**asdict(phase), "trainable": list(phase.trainable)} for phase in phases]
-
-
-def names(phases: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(phase["name"] for phase in phases)
+def described(phases: Sequence[Phase]) -> dict[str, Any]:
+    """Return the phases as settings: `phase 1 epochs`, `phase 1 trainable`, ..."""
+    return {
+        f"phase {n} {key}": value for n, phase in enumerate(phases, 1) for key, value in vars(phase).items()
+    }
 
 
 def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumption | None:

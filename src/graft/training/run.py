@@ -89,7 +89,7 @@ def fit(settings: dict[str, Any]) -> Fitted:
     if resumption:
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
-            checkpoints.continue_from(resumption.path)  # The others learn in `setup` whether it is lost.
+            checkpoints.continue_from(resumption.path)  # `setup` tells the other processes.
         module.learning_rates = replace(module.learning_rates, head=resumption.learning_rate)
     fit_phases(
         trainer,

@@ -51,10 +51,9 @@ def network_summary(classifier: Classifier, preprocessing: Preprocessing) -> str
 def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module) -> str:
     """Return the line that opens a phase: what is trainable, for how long, and how much of the network."""
     trainable = count(p for p in module.parameters() if p.requires_grad)
-    total = count(module.parameters())
     return (
-        f"phase {number}/{phases}: {phase.name} trainable for {plural(phase.epochs, 'epoch')}, "
-        f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})"
+        f"phase {number}/{phases}: {phase.name} trainable for {plural(phase.epochs, 'epoch')} "
+        f"({trainable:,} parameters, {trainable / count(module.parameters()):.2%})"
     )
 
 

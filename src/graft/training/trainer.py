@@ -19,7 +19,7 @@ from graft.training.callbacks.speed import ImagesPerSecond
 
 log = logging.getLogger(__name__)
 
-# Decided on purpose, each with a reason; every other warning is shown.
+# Warnings about what Graft does on purpose; every other warning is shown.
 DELIBERATE = (
     ".*module\\(s\\) in eval mode at the start of training.*",  # Frozen parts stay in eval mode.
     ".*does not have many workers.*",  # Their number is chosen by graft.data.
