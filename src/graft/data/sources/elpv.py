@@ -56,7 +56,7 @@ class Elpv(Folder):
         columns = self.target_names(task)
         if not columns:
             return super().read(task, needs_train)
-        rows = {row["path"]: row for row in read_rows(self.root / METADATA)[1]}
+        rows = {row["path"]: row for row in read_rows(self.root / METADATA)[1].values()}
         return [
             replace(sample, target=task.read({column: rows[sample.path][column] for column in columns}))
             for sample in self.scan(lambda folder: (folder,), needs_train)
