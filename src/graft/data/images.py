@@ -158,22 +158,16 @@ def read_bands(file: ImageFile, channels: int, shorter_side: int | None = None) 
     start = opened.read(len(NPY))
     opened.seek(0)
     if start == NPY:
-        array = np.load(opened, allow_pickle=False)
-    elif start.startswith(TIFF) and not (channels == 1 and pillow_opens(opened)):
-        array = import_extra("tifffile", "bands").imread(opened)
-    else:
-        array = pillow_array(open_upright(file, shorter_side), channels)  # Errors name the file.
-    return channels_last(array, channels)
-
-
-def pillow_opens(file: BinaryIO) -> bool:
-    try:
-        with Image.open(file):
-            return True
-    except UnidentifiedImageError:
-        return False
-    finally:
-        file.seek(0)
+        return channels_last(np.load(opened, allow_pickle=False), channels)
+    is_tiff = start.startswith(TIFF)
+    if channels == 1 or not is_tiff:  # Pillow reads many bands of 16 bits as 8 bits, or not at all.
+        try:
+            return channels_last(pillow_array(open_upright(file, shorter_side), channels), channels)
+        except UnidentifiedImageError:
+            if not is_tiff:
+                raise
+            opened.seek(0)
+    return channels_last(import_extra("tifffile", "bands").imread(opened), channels)
 
 
 def pillow_array(image: Image.Image, channels: int) -> np.ndarray:
