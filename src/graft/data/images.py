@@ -78,10 +78,10 @@ def measure_image(file: BinaryIO, channels: int) -> tuple[float, ...]:
     """
     if channels == 3:
         with suppress(UnidentifiedImageError):
-            with Image.open(file) as opened:
-                if has_free_range(opened):
-                    return extremes(opened)
-            open_rgb(file, shorter_side=1)  # A JPEG's smallest size is quick, and still reads it to the end.
+            image = open_upright(file, shorter_side=1)  # A JPEG's smallest size: it is still read to the end.
+            if has_free_range(image):
+                return extremes(image)
+            to_rgb(image)
             return ()
     bands = read_bands(file, channels, shorter_side=1)
     if bands.dtype == np.uint8:
