@@ -10,7 +10,7 @@ from typing import IO, Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from graft.errors import UserError
+from graft.errors import UserError, reason
 from graft.files import replacing
 from graft.models.backbones import Backbone, build_head, rebuild_backbone
 from graft.models.backbones.weights_file import read_content
@@ -59,9 +59,9 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
         # torch's own writer raises RuntimeError on a full disk.
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        why = getattr(error, "strerror", None) or reason(error)
         raise UserError(
-            f"{target} cannot be written ({reason}): make room there, or choose another folder with "
+            f"{target} cannot be written ({why}): make room there, or choose another folder with "
             "hydra.run.dir=DIR. What was saved before is whole."
         ) from error
     if os.name == "posix":  # The rename survives a power cut; Windows cannot flush a folder.

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from graft.errors import UserError, suggestion
-from graft.models.backbones.downloads import reason
+from graft.errors import UserError, reason, suggestion
 from graft.preprocessing import Preprocessing
 
 StateDict = OrderedDict[str, Tensor]

@@ -16,8 +16,8 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from torch import nn
 
-from graft.errors import UserError
-from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
+from graft.errors import UserError, reason
+from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download
 from graft.models.backbones.network import BuiltNetwork, is_below, unknown_name, unknown_weights
 from graft.models.backbones.weights import load_file
 from graft.models.backbones.weights_file import (

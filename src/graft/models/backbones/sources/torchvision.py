@@ -21,8 +21,8 @@ from torchvision.models import (
 )
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from graft.errors import UserError
-from graft.models.backbones.downloads import download, reason
+from graft.errors import UserError, reason
+from graft.models.backbones.downloads import download
 from graft.models.backbones.network import BuiltNetwork, remove_linear_layer, unknown_name, unknown_weights
 from graft.models.backbones.weights import load_file
 from graft.models.backbones.weights_file import WeightsFile, read_weights
