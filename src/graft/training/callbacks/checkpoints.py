@@ -71,7 +71,7 @@ class BestAndLast(Checkpoint):
         self._refuse_divergence(measured, trainer.current_epoch + 1)
         for name, value in (measured | training_metrics(trainer)).items():
             self.history.setdefault(name, {})[trainer.current_epoch + 1] = value
-        if not self.best_metrics or self._rank(measured) >= self._rank(self.best_metrics):
+        if not self.best_metrics or self.rank(measured) >= self.rank(self.best_metrics):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
         trainer.save_checkpoint(self.last_path)
@@ -84,7 +84,7 @@ class BestAndLast(Checkpoint):
         if not self.has_lost_best:
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
-    def _rank(self, measured: dict[str, float]) -> tuple[float, float]:
+    def rank(self, measured: dict[str, float]) -> tuple[float, float]:
         """Return what grows with the quality of an epoch: first the score, then the loss, negated."""
         score = measured[self.monitor]
         return (-score if self.mode == "min" else score, -measured["val/loss"])
