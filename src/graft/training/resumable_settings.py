@@ -93,14 +93,15 @@ def refuse_other_settings(path: Path, saved: Mapping[str, Any], asked: Mapping[s
     """
     changed = {}
     for name in dict.fromkeys([*saved, *asked]):
-        was, now = json_of(saved.get(name)), json_of(asked.get(name))
-        if was != now:
+        was, now = saved.get(name), asked.get(name)
+        if json_of(was) != json_of(now):
             changed[name] = (was, now)
     own = {name: pair for name, pair in changed.items() if not repeats(name, pair, changed)}
     if not own:
         return
-    values = "; ".join(f"{name}={was}, this run has {name}={now}" for name, (was, now) in own.items())
-    values = values.replace('"', "")
+    values = "; ".join(
+        f"{name}={written(was)}, this run has {name}={written(now)}" for name, (was, now) in own.items()
+    )
     raise UserError(
         f"resume: {path} was made with {values}. To continue it, write the values that it was made with; "
         "for a new run, leave resume out."
@@ -112,7 +113,12 @@ def json_of(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def repeats(name: str, pair: tuple[str, str], changed: Mapping[str, tuple[str, str]]) -> bool:
+def written(value: Any) -> str:
+    """Return a value as a person types it."""
+    return json_of(value).replace('"', "")
+
+
+def repeats(name: str, pair: tuple[Any, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
     """Return whether a difference only repeats another, as `data.seed` repeats `seed`."""
     keys = name.split(".")
     return any(changed.get(".".join(keys[start:])) == pair for start in range(1, len(keys)))
