@@ -144,7 +144,7 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
 
 
 def best_validation(fitted: Fitted) -> Predictions:
-    saved = None
+    saved: Any = None
     if fitted.trainer.is_global_zero:  # Other machines may not see the file.
         saved = read_checkpoint(fitted.checkpoints.best_path)[VALIDATION]
     return Predictions(**fitted.trainer.strategy.broadcast(saved))
