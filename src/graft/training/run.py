@@ -108,10 +108,14 @@ def fit(settings: dict[str, Any]) -> Fitted:
 
 
 def finish(fitted: Fitted) -> FinishedRun:
-    """Fit the decision to validation images, test the best checkpoint, and write what came out."""
+    """Fit the decision to validation images, test the best checkpoint, and write what came out.
+
+    The test restores the best epoch's callbacks with its weights, so what they gathered later is in `fitted`.
+    """
     trainer, module, checkpoints = fitted.trainer, fitted.module, fitted.checkpoints
     if "test" not in fitted.data.features or checkpoints.best_epoch < module.position.phase_began_at:
-        # The test reads images where its features are not cached, or those of another phase's network.
+        # The test reads images where their cached features are missing, or the best epoch is of an earlier
+        # phase: cached features come from the network of the last one.
         fitted.data.features = {}
     calibrates = fitted.settings["calibrate"]
     metrics: dict[str, float] = {}
@@ -140,6 +144,10 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestAndLast):
         raise UserError("callbacks.checkpoint is needed: the best checkpoint is tested in the end.")
+    if callback.best_path.parent != Path(trainer.default_root_dir) / "checkpoints":
+        raise UserError(
+            "callbacks.checkpoint.dirpath is where resume looks; move the run: hydra.run.dir=DIR."
+        )
     return callback
 
 
