@@ -1,0 +1,46 @@
+# room: features
+"""Whatever engine computes the features, the head learns the same."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from graft.data.cache_folders import cache_folders
+from graft.features.extraction import computed
+from tests.conftest import MakeConfig
+from tests.conftest import trained as train
+
+
+def test_another_engine_has_its_own_features_and_trains_the_same_head(
+    make_config: MakeConfig, weights: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "graft"):
+        converted = train(make_config(weights, "features.engine=openvino", run="openvino"))
+    assert "engine openvino: features.engine=openvino" in caplog.text
+    original = train(make_config(weights, "features.engine=torch", run="torch"))
+    assert converted["test/loss"] == pytest.approx(original["test/loss"], abs=1e-4)
+    engines = {str(f.recipe["engine"]).split()[0] for f in cache_folders(tmp_path / "cache" / "features")}
+    assert engines == {"openvino", "torch"}
+
+
+def test_an_engine_with_other_features_is_replaced_by_torch_in_one_line(
+    make_config: MakeConfig, weights: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    zeros = {"openvino": lambda *_: lambda images: torch.zeros(len(images), 256)}
+    monkeypatch.setattr("graft.models.engines.choice.CONVERTED", zeros)
+    with caplog.at_level(logging.INFO, "graft"):
+        train(make_config(weights, "features.engine=openvino"))
+    assert "engine openvino is not used: its features differ by 1.0e+00 of the largest" in caplog.text
+    assert "engine torch: features.engine=torch" in caplog.text
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_come_in_order_from_any_number_of_threads(threads: int) -> None:
+    batches = [torch.full((2, 1), float(number)) for number in range(20)]
+    before = torch.get_num_threads()
+    assert [batch[0].item() for batch in computed(batches, lambda images: images + 1, threads)] == [
+        number + 1 for number in range(20)
+    ]
+    assert torch.get_num_threads() == before or threads == 3
