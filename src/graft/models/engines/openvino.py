@@ -19,10 +19,16 @@ def open_file(path: Path) -> tuple[Run, str]:
 
 def converted(network: nn.Module, images: Tensor, streams: int) -> Run:
     """Return what runs the network on any number of images of this shape, `streams` batches at a time."""
-    openvino = import_extra("openvino", "export")
+    # `openvino.convert_model` also reports each conversion to its makers, and runs the network twice more.
+    frontend = import_extra("openvino.frontend", "export").FrontEndManager().load_by_framework("pytorch")
+    decoders = import_extra("openvino.frontend.pytorch.ts_decoder", "export")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenVINO uses torch's tracer, which is deprecated.
-        model = openvino.convert_model(network, example_input=images, input=[-1, *images.shape[1:]])
+        warnings.simplefilter("ignore")  # torch's, about its own tracer.
+        traced = decoders.TorchScriptPythonDecoder(
+            network, example_input=images, trace_kwargs={"check_trace": False}
+        )
+    model = frontend.convert(frontend.load(traced))
+    model.reshape([-1, *images.shape[1:]])
     return runner(model, streams)
 
 
