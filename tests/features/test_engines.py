@@ -36,11 +36,21 @@ def test_an_engine_with_other_features_is_replaced_by_torch_in_one_line(
     assert "engine torch: features.engine=torch" in caplog.text
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_batches_come_in_order_from_any_number_of_threads(threads: int) -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_batches_come_in_order_however_many_are_computed_at_once(at_once: int) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    used = []
+
+    def extract(images: torch.Tensor) -> torch.Tensor:
+        used.append(torch.get_num_threads())
+        return images + 1
+
     batches = [torch.full((2, 1), float(number)) for number in range(20)]
-    before = torch.get_num_threads()
-    assert [batch[0].item() for batch in computed(batches, lambda images: images + 1, threads)] == [
-        number + 1 for number in range(20)
-    ]
-    assert torch.get_num_threads() == before or threads == 3
+    try:
+        outputs = [output[0].item() for output in computed(batches, extract, at_once)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert outputs == [number + 1 for number in range(20)]
+    assert set(used) == {3 // at_once}

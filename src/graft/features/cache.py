@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset
 from graft.data.module import ImageDataModule
 from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
-from graft.features.extraction import extract_missing
+from graft.features.extraction import MOST_AT_ONCE, extract_missing
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import EXTENSION, FeatureStore
@@ -99,7 +99,7 @@ class FeatureCache:
             number = sum(map(len, views.values()))
             engine, why = choose_engine(self.engine, number, lambda name: has_rows(folder_of(name)))
         made_by["engine"], folder = with_version(engine), folder_of(engine)
-        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        at_once = min(MOST_AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
         failure = None
         try:
             with data.cache_room.filling(folder, made_by) as use:
@@ -118,10 +118,10 @@ class FeatureCache:
                     else:
                         real = [every[index] for index in (0, len(every) // 2, len(every) - 1)]
                         run = converted(
-                            engine, backbone, torch.cat([noise(image_shape), torch.stack(real)]), threads
+                            engine, backbone, torch.cat([noise(image_shape), torch.stack(real)]), at_once
                         )
                 keys = np.concatenate([split_views.keys for split_views in views.values()])
-                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, threads)
+                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, at_once)
         except EngineError as error:
             log.info("features   engine %s is not used: %s", engine, error)
             return replace(self, engine="torch").features(classifier, data, trainer, phase, splits, mixes)

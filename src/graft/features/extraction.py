@@ -19,6 +19,7 @@ from graft.features.store import FeatureStore
 
 log = logging.getLogger(__name__)
 
+MOST_AT_ONCE = 4  # batches; Python's own part of each is not shared
 SEGMENT = 1 << 24  # bytes after which rows are written: an interruption loses at most these
 
 
@@ -29,12 +30,12 @@ def extract_missing(
     extract: Callable[[Tensor], Tensor],
     batch_size: int,
     num_workers: int,
-    threads: int,
+    at_once: int,
 ) -> None:
     """Store the rows of all keys `[n]` that are missing, each once.
 
-    `views[i]` is the image `[C, H, W]` of key i; `extract` maps images to features `[B, width]` in so many
-    `threads` at once, among which a batch is divided.
+    `views[i]` is the image `[C, H, W]` of key i; `extract` maps images to features `[B, width]`; `at_once`
+    parts of a batch are computed at the same time.
     """
     absent = np.flatnonzero(store.locate(keys)[:, 0] < 0)
     missing = absent[np.sort(np.unique(keys[absent], return_index=True)[1])]
@@ -44,14 +45,14 @@ def extract_missing(
     began = time.monotonic()
     loader = DataLoader(
         Subset(views, missing.tolist()),
-        batch_size=max(1, batch_size // threads),
+        batch_size=max(1, batch_size // at_once),
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # A loader without its own draws from the global one.
     )
     done, rows = 0, []
     features_of_batches = track(
-        computed(loader, extract, threads),
+        computed(loader, extract, at_once),
         "caching features",
         len(loader),
         console=Console(stderr=True),
@@ -71,21 +72,22 @@ def extract_missing(
 
 
 def computed(
-    batches: Iterable[Tensor], extract: Callable[[Tensor], Tensor], threads: int
+    batches: Iterable[Tensor], extract: Callable[[Tensor], Tensor], at_once: int
 ) -> Iterator[Tensor]:
-    """Yield the features of every batch, in order; each of several threads computes whole batches.
+    """Yield the features of every batch, in order, computed so many at a time, with torch's threads divided.
 
     Threads that share a batch wait for each other in every layer, and longer where a decoder holds one up.
     """
-    if threads == 1:
+    if at_once == 1:
         yield from map(extract, batches)
         return
+    threads = torch.get_num_threads()
     begun: deque[Future[Tensor]] = deque()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(at_once, "features", torch.set_num_threads, (threads // at_once,)) as pool:
             for images in batches:
                 begun.append(pool.submit(extract, images))
-                if len(begun) > threads:
+                if len(begun) > at_once:
                     yield begun.popleft().result()
             yield from (future.result() for future in begun)
     finally:
