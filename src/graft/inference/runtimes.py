@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graft.data.transforms import normalisation
-from graft.errors import UserError
+from graft.errors import UserError, reason
 from graft.inference.model import Model
 from graft.models.checkpoints import LoadedClassifier, load_classifier
 from graft.models.engines import onnxruntime, openvino
@@ -41,8 +41,8 @@ def load_model(path: Path, allow: Sequence[str] = ()) -> Model:
         raise
     except Exception as error:
         # Each library has errors of its own.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or was not written by scripts/export.py ({reason}).") from error
+        told = f"{path} is damaged or was not written by scripts/export.py ({reason(error)})."
+        raise UserError(told) from error
     if metadata["include_preprocessing"]:
         return Model(run, task, preprocessing)
     normalise = normalisation(preprocessing)

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from torch import Tensor, nn
 
-from graft.errors import UserError
+from graft.errors import UserError, reason
 from graft.models.engines import onnxruntime, openvino
 from graft.models.engines.run import Run
 
@@ -57,8 +57,7 @@ def converted(engine: str, network: nn.Module, images: Tensor, streams: int) -> 
         difference = float((run(images) - expected).abs().max() / expected.abs().max())
     except Exception as error:
         # Each library has errors of its own.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"it cannot run this network ({reason})") from error
+        raise EngineError(f"it cannot run this network ({reason(error)})") from error
     if not difference <= TOLERANCE:
         raise EngineError(f"its features differ by {difference:.1e} of the largest")
     return run
