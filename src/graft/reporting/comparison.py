@@ -86,7 +86,9 @@ def compare(first: Path, second: Path) -> str:
     lines.append(f"{'':<26}{'first':>8}{'second':>9}{'difference':>12}   95 % interval")
     true, *values = (a.true, a.values, b.values)
     if a.kind == "multiclass":  # Numbers are faster to compare than names.
-        true, *values = np.unique(np.stack([true, *values]).astype(str), return_inverse=True)[1].reshape(3, -1)
+        true, *values = np.unique(np.stack([true, *values]).astype(str), return_inverse=True)[1].reshape(
+            3, -1
+        )
     for name, metric in METRICS[a.kind].items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About classes that a resample lacks.

@@ -1,7 +1,7 @@
 """Curves, matrices and points, in colours that nearly everybody can tell apart (Okabe & Ito)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -72,69 +72,39 @@ def confusion_figure(labels: Tensor, predicted: Tensor, class_names: Sequence[st
     return figure
 
 
-def precision_recall_figure(probabilities: Tensor, is_class: Tensor, class_names: Sequence[str]) -> Figure:
-    """Draw the curves of one class against the rest, with their average precision.
-
-    `probabilities` and `is_class` (zeros and ones) `[N, C]`. A class without images has no curve.
-    """
-
-    def curve(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        precision, recall, _ = binary_precision_recall_curve(scores, truth)
-        return recall, precision
-
-    figure = curves_figure(curve, binary_average_precision, "average", probabilities, is_class, class_names)
-    figure.axes[0].set(xlabel="recall", ylabel="precision")
-    for line in figure.axes[0].lines:
-        line.set_drawstyle("steps-post")
-    return figure
-
-
-def roc_figure(
-    probabilities: Tensor, is_class: Tensor, is_predicted: Tensor, class_names: Sequence[str]
-) -> Figure:
-    """Draw the ROC curves of one class against the rest, with their areas; dots are the decisions.
-
-    `probabilities`, `is_class` and `is_predicted` (zeros and ones) `[N, C]`. A class that no image or every
-    image has is left out.
-    """
-
-    def curve(scores: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        return binary_roc(scores, truth)[:2]
-
-    figure = curves_figure(curve, binary_auroc, "area", probabilities, is_class, class_names)
-    axes = figure.axes[0]
-    for line in list(axes.lines):
-        column = int(str(line.get_gid()))
-        predicted, truth = is_predicted[:, column].bool(), is_class[:, column].bool()
-        rates = [float(predicted[images].float().mean()) for images in (~truth, truth)]
-        axes.plot(*rates, "o", color=line.get_color())
-    axes.plot([0, 1], [0, 1], **reference())
-    axes.set(xlabel="false positive rate (1 - specificity)", ylabel="sensitivity (recall)")
-    return figure
-
-
-def curves_figure(
-    curve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    summary: Callable[[Tensor, Tensor], Tensor],
-    name: str,
+def class_curves_figure(
+    kind: Literal["precision and recall", "ROC"],
     probabilities: Tensor,
     is_class: Tensor,
     class_names: Sequence[str],
 ) -> Figure:
-    """Draw `curve` of every class, with `summary`, of many classes the lowest; a line's gid is its column."""
+    """Draw the curves of one class against the rest, with their average precision or area.
+
+    `probabilities` and `is_class` (zeros and ones) `[N, C]`. A class without images has no curve, and no ROC
+    curve where all images have it.
+    """
+    is_roc = kind == "ROC"
+    summary, measure = (binary_auroc, "area") if is_roc else (binary_average_precision, "average")
     columns = {n: (probabilities[:, n], is_class[:, n].long()) for n in range(len(class_names))}
-    known = [n for n, (_, truth) in columns.items() if truth.any() and (name == "average" or not truth.all())]
-    values = {n: float(summary(*columns[n])) for n in known}
+    known = {n: c for n, c in columns.items() if c[1].any() and not (is_roc and c[1].all())}
+    values = {n: float(summary(*column)) for n, column in known.items()}
     drawn = sorted(values, key=values.__getitem__)[:MOST_DRAWN]
     figure = Figure(figsize=(5.2, 4.4 + 0.12 * len(drawn)), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for index, number in enumerate(sorted(drawn)):
-        label = f"{shortened(class_names[number])} ({name} {values[number]:.3f})"
-        x, y = (values.numpy() for values in curve(*columns[number]))
-        axes.plot(x, y, LINES[index % len(LINES)], color=COLOURS[index], label=label, gid=str(number))
+        y, x, _ = binary_precision_recall_curve(*columns[number])
+        if is_roc:
+            x, y, _ = binary_roc(*columns[number])
+        label = f"{shortened(class_names[number])} ({measure} {values[number]:.3f})"
+        style = LINES[index % len(LINES)]
+        line = axes.plot(x.numpy(), y.numpy(), style, color=COLOURS[index], label=label)[0]
+        line.set_drawstyle("default" if is_roc else "steps-post")
+    if is_roc:
+        axes.plot([0, 1], [0, 1], **reference())
     some = len(drawn) < len(values)
     title = f"the {len(drawn)} of {len(values)} classes that do worst" if some else ""
-    axes.set(xlim=(-0.01, 1.01), ylim=(0, 1.03), title=title)
+    names = ("1 - specificity", "sensitivity (recall)") if is_roc else ("recall", "precision")
+    axes.set(xlabel=names[0], ylabel=names[1], xlim=(-0.01, 1.01), ylim=(0, 1.03), title=title)
     axes.grid(alpha=0.25)
     if drawn:
         figure.legend(loc="outside lower center", ncols=2, fontsize=9)  # Curves may lie anywhere inside.

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -36,7 +37,7 @@ def write_run_report(file: Path, run: FinishedRun, overlays: Overlays) -> list[A
         "provenance": {
             "seed": run.settings["seed"],
             "device": run.device,
-            "duration": duration(run.metrics["seconds"]),
+            "duration": f"{timedelta(seconds=round(run.metrics['seconds']))} (hours:minutes:seconds)",
             "checkpoint": run.checkpoint,
         },
         "command": "" if run.overrides is None else shlex.join(["python", "train.py", *run.overrides]),
@@ -78,11 +79,6 @@ def learning_rate(run: FinishedRun) -> str:
     """Return the head's learning rate of the first phase, and how it was found."""
     rate = f"{run.phases[0].head_learning_rate:.3g}"
     return f"{rate}, found by a range test" if run.settings["learning_rate"] == "auto" else rate
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def phase_row(number: int, phase: PhaseRecord) -> Parts:

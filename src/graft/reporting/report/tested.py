@@ -16,12 +16,11 @@ from graft.finished_run import FinishedRun
 from graft.inference.explanation import Overlays
 from graft.preprocessing import Preprocessing
 from graft.reporting.figures.plots import (
+    class_curves_figure,
     confusion_figure,
-    precision_recall_figure,
     predicted_against_true_figure,
     reliability_figure,
     residual_figure,
-    roc_figure,
 )
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.images import data_uri, thumbnails
@@ -151,13 +150,13 @@ def plots_of(tested: Outcome) -> Iterator[Plot]:
         below = "Above the line, more predictions are correct than the probability says; below it, fewer."
         yield Plot("Reliability", draw, below)
     if "precision_recall" in task.sections:
-        yield Plot("Precision and recall", partial(precision_recall_figure, values, tested.is_true, names))
+        draw = partial(class_curves_figure, "precision and recall", values, tested.is_true, names)
+        yield Plot("Precision and recall", draw)
         positive = positive_class(tested)
         # Of two classes, the curve of one is the mirror image of the other's.
         shown = slice(None) if positive is None else slice(positive, positive + 1)
-        is_true, is_predicted = tested.is_true[:, shown], tested.is_predicted[:, shown]
-        draw = partial(roc_figure, values[:, shown], is_true, is_predicted, names[shown])
-        yield Plot("ROC curve" if len(names[shown]) == 1 else "ROC curves", draw, "Dots: the decisions made.")
+        draw = partial(class_curves_figure, "ROC", values[:, shown], tested.is_true[:, shown], names[shown])
+        yield Plot("ROC curve", draw)
     if "numbers" in task.sections:
         for true, predicted, name in zip(targets.T.numpy(), values.T.numpy(), names, strict=True):
             draw = partial(predicted_against_true_figure, true, predicted, name)
@@ -204,13 +203,13 @@ def image_parts(tested: Outcome) -> Parts:
     small = thumbnails(paths.values(), tested.preprocessing, tested.bands)
     drawn = tested.overlays.of([path for path in paths.values() if small[path]])
     overlays = {path: data_uri(image) for path, image in drawn.items()}
-    values = task.predict(tested.logits)
+    values, is_number = task.predict(tested.logits), "numbers" in task.sections
 
     def shown(index: int) -> Parts:
         row, path, sample = values[index].tolist(), paths[index], tested.samples[index]
         return {
             "path": sample.path,
-            "label": joined(task, sample.target),
+            "label": task.answer([*map(float, sample.target)]) if is_number else joined(task, sample.target),
             "predicted": task.answer(row),
             "probability": max(row) if task.has_classes else None,
             "image": small[path],
