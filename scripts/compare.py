@@ -2,7 +2,8 @@
 """Compare two runs on the same test images: python scripts/compare.py RUN RUN
 
 Prints metrics of both, 95 % intervals of their differences (paired bootstrap) and, for classes and labels,
-McNemar's exact test. This compares two trained models; to compare settings, train both with several seeds.
+McNemar's exact test; all images count as independent. This compares two trained models: to compare settings,
+train both with several seeds.
 """
 
 import sys

@@ -34,15 +34,15 @@ METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
 class Tested:
     """A run's predictions.csv, ordered by path.
 
-    `true` and `values` are what the task's metrics take: classes `[N]`; zeros and ones, and probabilities
-    `[N, C]`; or numbers `[N, C]`. `answers` `[N, 2]` are the true and the predicted class or labels as text.
+    `true` and `values` are what metrics take: classes `[N]`; zeros and ones, and probabilities `[N, C]`; or
+    numbers `[N, C]`. `is_right` `[N]` says whether the class or all labels are correct; empty for numbers.
     """
 
     kind: str
     paths: list[str]
     true: np.ndarray
     values: np.ndarray
-    answers: np.ndarray
+    is_right: np.ndarray
 
 
 def read_tested(run: Path) -> Tested:
@@ -53,20 +53,19 @@ def read_tested(run: Path) -> Tested:
     with file.open(encoding="utf-8", newline="") as lines:
         header, *rows = csv.reader(lines)
     paths, cells = [row[0] for row in sorted(rows)], np.array(sorted(rows), dtype=object)[:, 1:]
+    is_right = cells[:, 0] == cells[:, 1]
     if header[1:4] == ["label", "predicted", "probability"]:
-        return Tested("multiclass", paths, cells[:, 0], cells[:, 1], cells[:, :2])
+        return Tested("multiclass", paths, cells[:, 0], cells[:, 1], is_right)
     if header[1:3] == ["labels", "predicted"]:
         between, names = separator(run), [name.removeprefix("label ") for name in header[3:]]
-        true = [[name in text.split(between) for name in names] for text in cells[:, 0]]
-        return Tested(
-            "multilabel", paths, np.array(true, dtype=int), cells[:, 2:].astype(float), cells[:, :2]
-        )
+        true = np.array([[name in text.split(between) for name in names] for text in cells[:, 0]], dtype=int)
+        return Tested("multilabel", paths, true, cells[:, 2:].astype(float), is_right)
     numbers = cells.astype(float)
-    return Tested("regression", paths, numbers[:, 0::2], numbers[:, 1::2], cells[:, :0])
+    return Tested("regression", paths, numbers[:, 0::2], numbers[:, 1::2], is_right[:0])
 
 
 def separator(run: Path) -> str:
-    """Return what stands between the labels of an image in a run's predictions.csv."""
+    """Return what stands between the labels in a run's predictions.csv."""
     file = run / ".hydra" / "config.yaml"
     settings = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return str(settings.get("task", {}).get("separator", ";"))
@@ -86,9 +85,8 @@ def compare(first: Path, second: Path) -> str:
     lines.append(f"{'':<26}{'first':>8}{'second':>9}{'difference':>12}   95 % interval")
     true, *values = (a.true, a.values, b.values)
     if a.kind == "multiclass":  # Numbers are faster to compare than names.
-        true, *values = np.unique(np.stack([true, *values]).astype(str), return_inverse=True)[1].reshape(
-            3, -1
-        )
+        codes = np.unique(np.stack([true, *values]).astype(str), return_inverse=True)[1]
+        true, *values = codes.reshape(3, -1)
     for name, metric in METRICS[a.kind].items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About classes that a resample lacks.
@@ -98,7 +96,7 @@ def compare(first: Path, second: Path) -> str:
         lines.append(f"{name:<26}{before:>8.4f}{after:>9.4f}{after - before:>+12.4f}   {interval}")
     lines.append(f"{len(a.paths)} test images; paired bootstrap of {len(drawn)} resamples")
     if a.kind != "regression":
-        lines.append(mcnemar(*(one.answers[:, 0] == one.answers[:, 1] for one in (a, b))))
+        lines.append(mcnemar(a.is_right, b.is_right))
     return "\n".join(lines)
 
 

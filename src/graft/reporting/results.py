@@ -32,7 +32,7 @@ def write_results(run: FinishedRun) -> list[Advice]:
         from graft.reporting.board.results import show_results
 
         folder = Path(logger["save_dir"]) / (logger["name"] or "") / str(logger["version"] or "")
-        attempt("TensorBoard lacks the figures of the test", lambda: show_results(folder, run, overlays))
+        attempt("TensorBoard lacks the test figures", lambda: show_results(folder, run, overlays))
     if run.settings["report"]:
         from graft.reporting.report.run import write_run_report
 

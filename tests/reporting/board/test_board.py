@@ -189,7 +189,7 @@ def test_a_figure_that_fails_is_a_warning(
     monkeypatch.setattr("graft.reporting.report.tested.confusion_figure", fail)
     with caplog.at_level(logging.WARNING):
         reported(make_config("trainer.max_epochs=1", board=True))
-    assert "TensorBoard lacks the figures of the test (OSError: disk full)" in caplog.text
+    assert "TensorBoard lacks the test figures (OSError: disk full)" in caplog.text
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 

@@ -38,7 +38,7 @@ def curve_figure(
             epochs, measured = list(values), list(values.values())
             axes.plot(epochs, measured, line, color=colour, label=label, markersize=4, linewidth=2)
     if best_epoch is not None:
-        axes.axvline(best_epoch, label="best", **reference())
+        axes.axvline(best_epoch, label="best epoch", **reference())
     axes.set(xlabel="epoch", ylabel=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
@@ -122,7 +122,7 @@ def reliability_figure(
     figure = Figure(figsize=(5.2, 4.8), layout="constrained")
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.plot([0, 1], [0, 1], label="perfect calibration", **reference())
-    kinds = [("these images", probabilities, BLUE, "o--")]
+    kinds = [("this model", probabilities, BLUE, "o--")]
     if calibrated is not None:
         kinds = [("uncalibrated", *kinds[0][1:]), ("with the temperature", calibrated, VERMILION, "s-")]
     for label, shares, colour, line in kinds:

@@ -67,7 +67,7 @@ def as_lines(advice: Sequence[Advice]) -> str:
 def about_trust(facts: Facts) -> Iterator[Advice]:
     if facts.leaking:
         images = "image is" if facts.leaking == 1 else "images are"
-        seen = f"{facts.leaking} {images} in several splits, so the test is too easy."
+        seen = f"{facts.leaking} {images} in several splits: the test result is too optimistic."
         cure = "Remove the copies, or keep what belongs together in one split:"
         yield Advice(f"{seen} {cure}", "data.keep_together=COLUMN")
     accuracy = facts.accuracy
