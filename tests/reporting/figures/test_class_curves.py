@@ -45,8 +45,7 @@ def test_the_roc_curves_are_scikit_learns_and_a_class_of_all_images_has_none() -
     at = np.linspace(0, 1, 50)
     for number in range(2):
         truth, shares = is_class[:, number].numpy(), probabilities[:, number].numpy()
-        drawn = np.interp(
-            at, *(np.asarray(v) for v in (lines[number].get_xdata(), lines[number].get_ydata()))
-        )
-        assert np.allclose(drawn, np.interp(at, *roc_curve(truth, shares)[:2]), atol=1e-6)
+        x, y = np.asarray(lines[number].get_xdata()), np.asarray(lines[number].get_ydata())
+        expected = roc_curve(truth, shares)
+        assert np.allclose(np.interp(at, x, y), np.interp(at, expected[0], expected[1]), atol=1e-6)
         assert f"{roc_auc_score(truth, shares):.3f}" in str(lines[number].get_label())

@@ -8,7 +8,6 @@ import lightning as L
 import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.colors import to_rgb
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.tensorboard import SummaryWriter
@@ -100,6 +99,8 @@ def framed(images: Tensor, labels: Sequence[str]) -> Tensor:
 
     The projector itself shows no colours until someone chooses a column.
     """
+    from matplotlib.colors import to_rgb
+
     from graft.reporting.figures.plots import COLOURS
 
     frequent = [label for label, _ in Counter(labels).most_common(len(COLOURS))]
