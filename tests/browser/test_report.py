@@ -70,7 +70,7 @@ def test_a_click_enlarges_an_image_and_another_makes_it_small(report: str, brows
     for _ in range(3):
         widths.append(browser.find_element("css selector", ".card .zoom img").size["width"])
         click.click()
-    assert widths == [72, browser.execute_script("return document.documentElement.clientWidth"), 72]
+    assert widths == [72, browser.execute_script("return window.innerWidth"), 72]
 
 
 @pytest.fixture
