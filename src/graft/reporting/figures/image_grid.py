@@ -9,7 +9,7 @@ COLUMNS = 4
 SIDE = 1.8  # inches of an image ...
 GAP = 0.12  # ... between images ...
 LINE = 0.25  # ... and of a title's line
-FONT = 14  # points; TensorBoard shows figures at about half their size until they are clicked
+FONT = 13  # points; TensorBoard shows figures at about half their size until they are clicked
 LONGEST = 20  # letters of a title's line
 RIGHT, WRONG = "black", "#D55E00"  # vermilion of Okabe & Ito
 
