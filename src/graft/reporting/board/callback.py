@@ -17,7 +17,7 @@ from graft.reporting.board.images import as_rgb, chosen, denormalised, title
 from graft.tasks.prediction_table import as_text, joined
 from graft.tasks.task import Task
 
-SHOWN = 16  # images of a grid
+SHOWN = 8  # images of a grid
 MOST_EMBEDDED = 200  # validation images
 THUMBNAIL, FRAME = 48, 4  # pixels of their sides, and of the frame in the colour of the label
 SEEN = "what the network sees"  # TensorBoard sorts groups by name: after train and val.
