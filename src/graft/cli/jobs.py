@@ -44,9 +44,9 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
                 from graft.training.run import train
             run = train(config)
             if run.is_first_process:  # room: reporting
-                from graft.reporting.results import write_results  # room: reporting
+                from graft.reporting.results import show_advice, write_results  # room: reporting
 
-                write_results(run)  # room: reporting
+                show_advice(write_results(run))  # room: reporting
         except Exception as error:
             # Kept here, before Hydra reports it in its own, longer way.
             told = explain(error, config_dir) if isinstance(error, of_hydra) else error
