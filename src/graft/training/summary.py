@@ -1,6 +1,8 @@
 """What a run says about itself: the header before, the results after."""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -92,6 +94,13 @@ def next_steps(run: Path, best: Path, overrides: Sequence[str], has_curves: bool
         + f"  fine-tune         {fine_tune}\n"
         f"  predict           python {shlex.quote(predict)} {named} input=FOLDER"
     )
+
+
+def executable(name: str) -> str:
+    """Return how this shell calls a program of this environment: by name where it is activated."""
+    program = Path(sys.executable).with_name(name).absolute()
+    on_path = Path(shutil.which(name) or "").absolute()
+    return name if on_path.parent == program.parent else from_here(program)
 
 
 def to_fine_tune(overrides: Sequence[str]) -> list[str]:
