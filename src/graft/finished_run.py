@@ -58,6 +58,9 @@ class FinishedRun:
         return self.splits["test"][: len(self.logits)]
 
 
+SEED = "seed"  # Jobs of a sweep that differ in it alone are one configuration.
+
+
 @dataclass(frozen=True)
 class SweepJob:
     """A job of a sweep: what it was given, and what came out or why it failed."""

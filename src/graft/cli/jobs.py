@@ -26,7 +26,7 @@ from graft.errors import UserError, suggestion
 from graft.memory import no_collection_while_importing
 
 if TYPE_CHECKING:
-    from graft.finished_run import SweepJob
+    from graft.finished_run import FinishedRun, SweepJob
 
 # What Hydra's ValueErrors say about arguments: flags that exclude each other, a group without a file.
 WRONG_ARGUMENTS = ("can only be used", "Only one of", "Config group override")
@@ -53,14 +53,7 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
         environment = dict(os.environ)
         objective = math.nan  # of a job that failed
         try:
-            with no_collection_while_importing():
-                check_settings(config)  # First: what is declared is checked without torch.
-                from graft.training.run import train
-            run = train(config)
-            if run.is_first_process:  # room: reporting
-                from graft.reporting.results import write_results  # room: reporting
-
-                write_results(run)  # room: reporting
+            run = trained(config)
             objective = run.metrics[config.monitor]
             if sweeps:
                 from graft.cli.sweep import finished_job
@@ -96,6 +89,18 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
     if failures and not sweeps:
         raise failures[0]
     return int(bool(failures))
+
+
+def trained(config: DictConfig) -> "FinishedRun":
+    with no_collection_while_importing():
+        check_settings(config)  # First: what is declared is checked without torch.
+        from graft.training.run import train
+    run = train(config)
+    if run.is_first_process:  # room: reporting
+        from graft.reporting.results import write_results  # room: reporting
+
+        write_results(run)  # room: reporting
+    return run
 
 
 def new_folder(path: str) -> str:

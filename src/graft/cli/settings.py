@@ -204,24 +204,13 @@ def reason_of(error: Exception) -> str:
 
 
 def named_parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Return the parameters that a class (with `**settings`: and its base) or a function takes by name.
-
-    The second value says whether it may take others as well.
-    """
-    named: dict[str, inspect.Parameter] = {}
-    takes_others = True
-    for taker in inspect.getmro(target)[:-1] if inspect.isclass(target) else (target,):
-        if inspect.isclass(taker) and "__init__" not in vars(taker):
-            continue
-        try:
-            parameters = inspect.signature(taker, eval_str=True).parameters
-        except NameError:  # An annotation that is imported for type checkers only.
-            parameters = inspect.signature(taker).parameters
-        except (ValueError, TypeError):
-            break  # Some of Python's own classes do not say what they take.
-        named = {**parameters, **named}
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-            takes_others = False
-            break
+    """Return the parameters that a class or a function takes by name, and whether it takes any others."""
+    try:
+        parameters = inspect.signature(target, eval_str=True).parameters
+    except NameError:  # An annotation that is imported for type checkers only.
+        parameters = inspect.signature(target).parameters
+    except (ValueError, TypeError):  # Some of Python's own classes do not say what they take.
+        return {}, True
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: parameter for name, parameter in named.items() if parameter.kind in by_name}, takes_others
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind in by_name}
+    return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())

@@ -7,16 +7,16 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial  # room: reporting
 from pathlib import Path
 from statistics import fmean, stdev
 
 from graft.cli.process import one_line
 from graft.errors import UserError
-from graft.finished_run import FinishedRun, SweepJob
+from graft.finished_run import SEED, FinishedRun, SweepJob
 from graft.training.summary import PROJECT, executable, from_here
 
 FAILED = "failed"
-SEED = "seed"  # Jobs that differ in it alone are one configuration.
 WIDTH, LEAST_WIDTH = 80, 24  # columns of the table, and of its settings
 
 
@@ -29,10 +29,10 @@ class Configuration:
     failed: list[SweepJob] = field(default_factory=list)
 
     @property
-    def rank(self) -> float:
-        """The mean of the monitored metric, such that lower is better; the test decides nothing."""
+    def rank(self) -> tuple[bool, str, float]:
+        """Lower is better, by the mean of the monitored metric: the test decides nothing."""
         mean = fmean(map(cost, self.done)) if self.done else math.nan
-        return math.inf if math.isnan(mean) else mean
+        return math.isnan(mean), self.done[0].monitor if self.done else "", mean
 
 
 def cost(job: SweepJob) -> float:
@@ -64,21 +64,27 @@ def end_sweep(jobs: Sequence[SweepJob], folder: Path) -> None:
     table = table_of(ranked, keys)
     write_csv(folder / "results.csv", ranked, keys)
     failures = sum(bool(job.error) for job in jobs)
-    lines = [f"\nsweep       {len(jobs)} jobs, {failures} failed; best on validation images first\n"]
-    lines += [*aligned(table), "", f"results     {from_here(folder / 'results.csv')}"]
+    show(f"\nsweep       {len(jobs)} jobs, {failures} failed; best on validation images first\n")
+    show(*aligned(table), "", f"results     {from_here(folder / 'results.csv')}")
     best = min(ranked[0].done, key=cost, default=None)
-    if best:
-        command = shlex.join([executable("python"), from_here(PROJECT / "train.py"), *best.overrides])
-        from graft.reporting.sweep import write_sweep_page  # room: reporting
+    if not best:
+        return
+    command = shlex.join([executable("python"), from_here(PROJECT / "train.py"), *best.overrides])
+    from graft.reporting.results import attempt  # room: reporting
+    from graft.reporting.sweep import write_sweep_page  # room: reporting
 
-        done = [job for group in ranked for job in group.done]  # room: reporting
-        write_sweep_page(folder / "sweep.html", done, keys, table, command)  # room: reporting
-        lines.append(f"page        {from_here(folder / 'sweep.html')}")  # room: reporting
-        lines += ["next", f"  repeat the best\n    {command}"]
-        if any(folder.glob("*/tensorboard")):
-            curves = shlex.join([executable("tensorboard"), "--logdir", from_here(folder)])
-            lines.append(f"  compare the curves\n    {curves}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    done = [job for group in ranked for job in group.done]  # room: reporting
+    page = partial(write_sweep_page, folder / "sweep.html", done, keys, table, command)  # room: reporting
+    if attempt("sweep.html is not written", page):  # room: reporting
+        show(f"page        {from_here(folder / 'sweep.html')}")  # room: reporting
+    show("next", f"  repeat the best\n    {command}")
+    if any(folder.glob("*/tensorboard")):
+        curves = shlex.join([executable("tensorboard"), "--logdir", from_here(folder)])
+        show(f"  compare the curves\n    {curves}")
+
+
+def show(*lines: str) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def varied_keys(jobs: Sequence[SweepJob]) -> list[str]:

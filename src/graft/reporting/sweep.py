@@ -11,18 +11,16 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from scipy.stats import spearmanr
 
-from graft.finished_run import SweepJob
+from graft.finished_run import SEED, SweepJob
 from graft.reporting.figures.sweeps import curves_figure, effects_figure, parallel_figure, scale_of
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.page import as_share
 
-SEED = "seed"
-
 
 def write_sweep_page(
     file: Path, jobs: Sequence[SweepJob], keys: Sequence[str], table: Sequence[Sequence[str]], command: str
-) -> None:
-    """Write the page as one HTML file.
+) -> Path:
+    """Write the page as one HTML file and return the file.
 
     `jobs`: those that finished, the best configuration first; `keys`: the settings that differ between them;
     `table`: its header and rows; `command` repeats the best run.
@@ -40,6 +38,7 @@ def write_sweep_page(
         **figures(jobs, keys, table[0][0]),
     )
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return file
 
 
 def figures(jobs: Sequence[SweepJob], keys: Sequence[str], metric: str) -> dict[str, Any]:
