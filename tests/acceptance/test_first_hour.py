@@ -6,9 +6,11 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 
 from tests.acceptance.test_bad_input import assert_one_line
 from tests.conftest import PROJECT, Command, write_images
@@ -86,15 +88,18 @@ def test_the_home_folder_is_expanded(command: Command, tmp_path: Path) -> None:
 def test_every_job_of_a_sweep_runs_and_ends_as_a_row_of_its_table(
     command: Command, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objectives: list[object] = []
-    sweep = BasicSweeper.sweep
+    objectives: list[float] = []
+    sweeper: Any = next(
+        kind for kind in Plugins.instance().discover(Sweeper) if kind.__name__ == "BasicSweeper"
+    )
+    sweep = sweeper.sweep
 
-    def kept(self: BasicSweeper, arguments: list[str]) -> object:
+    def kept(self: Sweeper, arguments: list[str]) -> object:
         batches = sweep(self, arguments)
         objectives.extend(job.return_value for batch in batches for job in batch)
         return batches
 
-    monkeypatch.setattr(BasicSweeper, "sweep", kept)
+    monkeypatch.setattr(sweeper, "sweep", kept)
     tiny = (*TINY, f"data.root={images}", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
     result = command("-m", "freeze=7,true", "seed=1,2", *tiny)
     assert result.returncode == 1, result.stderr
@@ -105,7 +110,7 @@ def test_every_job_of_a_sweep_runs_and_ends_as_a_row_of_its_table(
     # What a sweeper optimises is the monitored validation metric; of a failed job there is none.
     measured = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in finished]
     assert objectives[2:] == [metrics["val/accuracy"] for metrics in measured]
-    assert all(math.isnan(objective) for objective in objectives[:2])  # type: ignore[arg-type]
+    assert all(map(math.isnan, objectives[:2]))
 
     table = result.stdout.split("sweep       4 jobs, 2 failed")[1]
     assert "2  freeze=true" in table

@@ -56,6 +56,7 @@ def test_a_run_leaves_what_the_readme_says(command: Command, images: Path, tmp_p
     assert "random" in result.stdout
     assert "phase 2/2: everything" in result.stdout
     assert "tensorboard --logdir" in result.stdout
+    assert "writing report.html" in result.stdout  # room: reporting
 
 
 def test_the_default_run_learns_solar_cells_from_packaged_weights(command: Command, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_job_is_named_after_the_settings_that_it_does_not_share() -> None:
     given = ["freeze=True", "+trainer.min_epochs=2", "data.root='a, b'", "paths.logs=logs"]
     assert job_folder(arguments, 3, given) == "3_freeze=true,trainer.min_epochs=2"
     assert job_folder(["-m", "seed=1"], 0, ["seed=1"]) == "0"
+    assert len(job_folder(["-m"], 0, [f"model.name={'é' * 300}"]).encode()) <= 100
     # A sweeper such as Optuna's has its own settings for the keys that it varies.
     assert job_folder(["-m", "seed=1"], 5, ["optimizer.lr=0.01", "seed=1"]) == "5_optimizer.lr=0.01"
     assert (

@@ -118,7 +118,7 @@ def job_folder(arguments: Sequence[str], number: int, overrides: Sequence[str]) 
     parsed = OverridesParser.create().parse_overrides(typed)
     shared = {override.get_key_element() for override in parsed if not override.is_sweep_override()}
     own = [word.lstrip("+") for word in as_typed(overrides) if word.partition("=")[0] not in shared]
-    return re.sub(r"[^\w.,=+-]+", "-", f"{number}_{','.join(own)}".rstrip("_"))[:LONGEST_NAME]
+    return re.sub(r"[^\w.,=+-]+", "-", f"{number}_{','.join(own)}".rstrip("_"), flags=re.ASCII)[:LONGEST_NAME]
 
 
 def enter_job(sweeps: bool) -> list[str]:
