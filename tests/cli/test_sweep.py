@@ -14,7 +14,12 @@ from graft.finished_run import SweepJob
 
 
 def job(overrides: str, validation: float = math.nan, test: float = math.nan, **fields: Any) -> SweepJob:
-    values = {"monitor": "val/accuracy", "validation": validation, "test": test, "seconds": 2.0}
+    values: dict[str, Any] = {
+        "monitor": "val/accuracy",
+        "validation": validation,
+        "test": test,
+        "seconds": 2.0,
+    }
     return SweepJob(overrides.split(), **(values | fields))
 
 
@@ -89,7 +94,7 @@ def test_the_table_has_80_columns(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_where_lower_is_better_the_lowest_comes_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lower = {"monitor": "val/loss", "lower_is_better": True}
+    lower: dict[str, Any] = {"monitor": "val/loss", "lower_is_better": True}
     jobs = [job("optimizer.lr=1", 0.9, **lower), job("optimizer.lr=2", 0.2, **lower)]
     end_sweep([*jobs, job("optimizer.lr=3", math.nan, **lower)], tmp_path)
     table = [line.split() for line in capsys.readouterr().out.splitlines() if "optimizer.lr" in line]

@@ -53,10 +53,10 @@ def curves_figure(metric: str, curves: Mapping[str, Sequence[Mapping[int, float]
     axes = figure.add_subplot()
     for index, (name, runs) in reversed(list(enumerate(curves.items()))):
         is_coloured = index < MOST_COLOURED
-        style = {"color": COLOURS[index], "ls": LINES[index % len(LINES)]} if is_coloured else {"color": GREY}
+        colour, line = (COLOURS[index], LINES[index % len(LINES)]) if is_coloured else (GREY, "-")
         for number, run in enumerate(runs):
             label = shortened(name, 60) if is_coloured and number == 0 else None
-            axes.plot(list(run), list(run.values()), marker="o", markersize=3, label=label, **style)
+            axes.plot(list(run), list(run.values()), f"o{line}", color=colour, markersize=3, label=label)
     axes.set(xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
