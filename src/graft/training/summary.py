@@ -92,13 +92,6 @@ def executable(name: str) -> str:
     return name if on_path.parent == program.parent else from_here(program)
 
 
-def executable(name: str) -> str:
-    """Return how this shell calls a program of this environment: by name where it is activated."""
-    program = Path(sys.executable).with_name(name).absolute()
-    on_path = Path(shutil.which(name) or "").absolute()
-    return name if on_path.parent == program.parent else from_here(program)
-
-
 def to_fine_tune(overrides: Sequence[str]) -> list[str]:
     """Return the overrides of a run that trains everything: each once, without this run's own."""
     last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
