@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from graft.errors import UserError, suggestion
 from graft.settings import (
-    TARGET,
     Count,
     PartialSettings,
     PositiveNumber,
     Settings,
     ShareBelowOne,
+    Target,
     TargetSettings,
     Text,
     Words,
@@ -32,11 +32,6 @@ def known_source(source: str) -> str:
             f"Choices: {', '.join(SOURCES)}."
         )
     return source
-
-
-Target = Annotated[
-    str, Field(pattern=TARGET), Words("the path of a class or function, such as my_package.MyNet")
-]
 
 
 class PreprocessingSettings(Settings):
@@ -75,6 +70,9 @@ class HeadSettings(Settings):
     solver: Literal["lbfgs"] | None  # room: features
 
 
+Stages = Annotated[list[Text], Field(min_length=1)]
+
+
 class GradualSettings(PartialSettings):
     epochs_per_stage: Count
 
@@ -86,7 +84,7 @@ class LinearProbeSettings(PartialSettings):
 
 
 class SelectSettings(PartialSettings):
-    train: Annotated[list[Text], Field(min_length=1)]
+    train: Stages
 
 
 class FinetuningSettings(Settings):
@@ -96,12 +94,6 @@ class FinetuningSettings(Settings):
     head_lr_multiplier: PositiveNumber
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     norm: Literal["train", "frozen"]
-
-
-class SelectiveFinetuningSettings(FinetuningSettings):
-    """`finetuning=select`: the same, with the stages that are trained."""
-
-    train: Annotated[list[Text], Field(min_length=1)]
 
 
 STANDARD = "graft.models.freezing.standard"

@@ -22,6 +22,8 @@ def write_results(run: FinishedRun) -> list[Advice]:
 
     What goes wrong with them is a warning: the run itself is over and written.
     """
+    if run.settings["report"]:
+        log.info("\nwriting report.html ...")
     # Figures and report show some of the same images. What the settings name, the run has imported itself.
     packages = re.findall(r'"_target_": "(\w+)', json.dumps(dict(run.settings), default=str))
     allowed, bands = sorted(set(packages)), bands_of(run.settings)

@@ -68,6 +68,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         targets=tested.targets,
         checkpoint=run.checkpoints.best_path,
         is_first_process=trainer.is_global_zero,
+        lower_is_better=run.checkpoints.mode == "min",
     )
 
 
