@@ -12,12 +12,14 @@ __all__ = ["load"]
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> "Model":
-    """Return a trained model, ready to predict: a checkpoint, or a file that `scripts/export.py` wrote.
+    """Return a trained model, ready to predict: of a run's folder, a checkpoint, or an exported file.
 
-    `load("best.ckpt").predict(["a.jpg"])[0].label` is the class of an image. A checkpoint runs on the GPU
+    `load("logs/photos").predict(["a.jpg"])[0].label` is the class of an image. A checkpoint runs on the GPU
     where there is one. `allow` names packages that the file may import besides Graft's own. Raises UserError
     where the file is missing, damaged or not a model of Graft's.
     """
+    from graft.cli.command import checkpoint_of
     from graft.inference.runtimes import load_model  # torch takes seconds to import, graft none.
 
-    return load_model(Path(path), allow)
+    file = Path(path).expanduser()
+    return load_model(checkpoint_of(file, "best") if file.is_dir() else file, allow)
