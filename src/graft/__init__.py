@@ -4,11 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graft.errors import UserError
+
 if TYPE_CHECKING:
+    from graft.finished_run import FinishedRun
     from graft.inference.model import Model
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["UserError", "load", "train"]
+
+
+def train(*settings: str) -> "FinishedRun":
+    """Train as the command `train.py` does, with the same settings, and return the finished run.
+
+    `train("data.root=photos", "freeze=2").metrics["test/accuracy"]` is the share of correct test images;
+    `folder` and `checkpoint` say where everything lies. Raises UserError for what the command would refuse.
+    """
+    from graft.cli.command import train_once  # torch takes seconds to import, graft none.
+
+    return train_once(settings, Path(__file__).resolve().parents[2])
 
 
 def load(path: str | Path, allow: Sequence[str] = ()) -> "Model":
@@ -19,7 +33,7 @@ def load(path: str | Path, allow: Sequence[str] = ()) -> "Model":
     where the file is missing, damaged or not a model of Graft's.
     """
     from graft.cli.command import checkpoint_of
-    from graft.inference.runtimes import load_model  # torch takes seconds to import, graft none.
+    from graft.inference.runtimes import load_model
 
     file = Path(path).expanduser()
     return load_model(checkpoint_of(file, "best") if file.is_dir() else file, allow)

@@ -1,14 +1,12 @@
 """Finds the blocks of code in a page of the documentation, and says which are run.
 
-A comment in the line before a block marks it: `<!-- docs-test: not run: WHY -->`, or
-`<!-- docs-test: server -->` for a command that runs until it is stopped. What a `<!-- docs-test: hub -->` block
-downloads is replaced by a file with random weights.
+A comment in the line before a block marks it. `<!-- docs-test: not run: WHY -->`; or `server`, for a command
+that runs until it is stopped; or `hub`: random weights stand in for what the block downloads.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.conftest import PROJECT
 
@@ -52,7 +50,8 @@ def blocks(page: str) -> Iterator[Block]:
     for number, line in lines:
         if line.startswith("```") and line.strip("`") not in ("", "text"):
             fence = FENCE.match(line)
-            assert fence and fence[1] in LANGUAGES, f"{page}:{number}: {line}"
+            assert fence, f"{page}:{number}: {line}"
+            assert fence[1] in LANGUAGES, f"{page}:{number}: {line}"
             text = []
             for _, inside in lines:
                 if inside == "```":

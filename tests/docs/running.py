@@ -20,6 +20,7 @@ from tests.conftest import PROJECT
 from tests.docs.pages import Block
 
 COPIED = ("configs", "scripts", "docs", "src", "train.py", "Makefile", "pyproject.toml", "README.md")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 SCRIPT = re.compile(r"python (train\.py|scripts/\w+\.py)( |$)")
 FOR_A_SHELL = re.compile(r"[|<>&;$`*?]")  # outside of quotes
 SERVES = re.compile(r"http://\S+")
@@ -56,7 +57,7 @@ class Page:
         _, script, *arguments = shlex.split(command, comments=True)
         output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
         with (
-            scripts_own_path(self.project / script, arguments),
+            scripts_own_path(self.project, script, arguments),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
             pytest.raises(SystemExit) as end,
@@ -104,6 +105,7 @@ def commands(text: str) -> Iterator[str]:
         is_open = gathered.endswith("\\\n") or gathered.count("'") % 2 or gathered.count('"') % 2
         if is_open or (document and gathered.splitlines()[-1] != document[1]):
             continue
+        gathered = gathered.replace("\\\n", "")
         if gathered.strip() and not gathered.lstrip().startswith("#"):
             yield gathered.strip()
         gathered = ""
@@ -115,18 +117,18 @@ def without_quoted(command: str) -> str:
 
 
 @contextlib.contextmanager
-def scripts_own_path(script: Path, arguments: list[str]) -> Iterator[None]:
+def scripts_own_path(project: Path, script: str, arguments: list[str]) -> Iterator[None]:
     """Let a script see what it sees in a process of its own: its arguments, its folder, `src`."""
     argv, path, modules = list(sys.argv), list(sys.path), set(sys.modules)
-    sys.argv[:] = [str(script), *arguments]
-    sys.path[:0] = [str(script.parent), str(script.parents[1] / "src")]
+    sys.argv[:] = [script, *arguments]
+    sys.path[:0] = [str((project / script).parent), str(project / "src")]
     try:
         yield
     finally:
         sys.argv[:], sys.path[:] = argv, path
         for name in set(sys.modules) - modules:
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if file.startswith(str(script.parent)):  # A page's own module: the next page's has its name too.
+            if file.startswith(str(project)):  # A page's own module: the next page's has its name too.
                 del sys.modules[name]
 
 
@@ -134,7 +136,7 @@ def copy_project(folder: Path) -> None:
     """Copy what the commands of the pages need, with the environment that runs this as its `.venv`."""
     for name in COPIED:
         if (PROJECT / name).is_dir():
-            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(PROJECT / name, folder / name, ignore=LEFT_OUT)
         else:
             shutil.copy(PROJECT / name, folder / name)
     environment = folder / ".venv"

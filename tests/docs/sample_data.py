@@ -52,7 +52,8 @@ def write_table(project: Path, chance: np.random.Generator) -> None:
         name = tuple(SHADES)[number % 3]
         path = f"{number:03d}.jpg"
         height = 20 + number
-        write_image(project / "images" / path, [channel * (0.4 + height / 200) for channel in SHADES[name]], chance)
+        light = [channel * (0.4 + height / 200) for channel in SHADES[name]]
+        write_image(project / "images" / path, light, chance)
         rows.append((path, name, int(name == "rose"), int(number % 2), height))
     write_csv(project / "labels.csv", ("path", "flower", "red", "in_bloom", "height_cm"), rows)
 

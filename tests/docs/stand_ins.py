@@ -1,4 +1,4 @@
-"""Stands in for what lies elsewhere: weights of torchvision by random ones, the repository by this checkout."""
+"""Stands in for what lies elsewhere: torchvision's weights, and the repository."""
 
 from pathlib import Path
 
@@ -20,6 +20,6 @@ def write_stand_in_weights(torch_home: Path) -> None:
 
 
 def address_of_this_checkout() -> dict[str, str]:
-    """Return the environment in which `git clone ADDRESS` clones this checkout."""
+    """Return the environment in which `git clone https://ADDRESS` clones this checkout."""
     key = f"url.{PROJECT}.insteadOf"
-    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "ADDRESS"}
+    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "https://ADDRESS"}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra import errors
@@ -22,12 +23,20 @@ from graft.cli.settings import check_settings
 from graft.errors import UserError, suggestion
 from graft.memory import no_collection_while_importing
 
+if TYPE_CHECKING:
+    from graft.finished_run import FinishedRun
+
 # What Hydra's ValueErrors say about arguments: flags that exclude each other, a group without a file.
 WRONG_ARGUMENTS = ("can only be used", "Only one of", "Config group override")
 
 
-def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
-    """Train once, or (`-m`) for every combination of a sweep; jobs that fail are listed at the end."""
+def run_jobs(
+    arguments: list[str], config_dir: Path, shows_only: bool, finished: "list[FinishedRun] | None" = None
+) -> int:
+    """Train once, or (`-m`) for every combination of a sweep; jobs that fail are listed at the end.
+
+    The runs are added to `finished`.
+    """
     sweeps = bool({"-m", "--multirun"} & set(arguments))
     # Cached: a command makes a folder once, however often Hydra asks for it.
     OmegaConf.register_new_resolver("new_folder", str if shows_only else cache(new_folder), replace=True)
@@ -43,6 +52,8 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
                 check_settings(config)  # First: what is declared is checked without torch.
                 from graft.training.run import train
             run = train(config)
+            if finished is not None:
+                finished.append(run)
             if run.is_first_process:  # room: reporting
                 from graft.reporting.results import write_results  # room: reporting
 
