@@ -44,7 +44,7 @@ def draw(file: Path, command: list[str], output: str) -> None:
     console = Console(record=True, width=COLUMNS, file=StringIO())
     console.print(Text.assemble(("$ ", "bold green"), (shlex.join(command), "bold")))
     console.print(Text.from_ansi(output))
-    svg = console.export_svg(title=f"{file.stem}: {command[0]}")
+    svg = console.export_svg(title="graft")
     file.write_text(FONT_FROM_ELSEWHERE.sub("", svg), encoding="utf-8")
 
 
