@@ -26,7 +26,7 @@ def write_sample_data(project: Path) -> None:
     write_tiles(project / "tiles", chance)
 
 
-def write_image(file: Path, shade: Sequence[int], chance: np.random.Generator) -> None:
+def write_image(file: Path, shade: Sequence[float], chance: np.random.Generator) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = chance.normal(shade, 30, (SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(file)
