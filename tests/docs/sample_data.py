@@ -15,11 +15,11 @@ def write_sample_data(project: Path) -> None:
     """Write the folders and tables that the pages use; each page says what lies in them."""
     chance = np.random.default_rng(0)
     for name, shade in SHADES.items():
-        for number in range(20):
+        for number in range(12):
             write_image(project / "photos" / name / f"{number:02d}.jpg", shade, chance)
             if number < 2:
                 write_image(project / "new_photos" / f"{name}-{number}.jpg", shade, chance)
-        for number in range(48 if name == "daisy" else 8):
+        for number in range(30 if name == "daisy" else 6):
             write_image(project / "garden" / name / f"{number:02d}.jpg", shade, chance)
     write_scans(project / "scans", chance)
     write_table(project, chance)
@@ -33,9 +33,9 @@ def write_image(file: Path, shade: Sequence[float], chance: np.random.Generator)
 
 
 def write_scans(folder: Path, chance: np.random.Generator) -> None:
-    """Write two images of each of 24 patients, who have one finding each, and two tables of them."""
+    """Write two images of each of 16 patients, who have one finding each, and two tables of them."""
     rows = []
-    for patient in range(24):
+    for patient in range(16):
         finding = ("healthy", "ill")[patient % 2]
         for side in ("left", "right"):
             path = f"{finding}/{patient:02d}-{side}.png"
@@ -48,7 +48,7 @@ def write_scans(folder: Path, chance: np.random.Generator) -> None:
 def write_table(project: Path, chance: np.random.Generator) -> None:
     """Write images of one folder, and a table of them: a class, two labels and a number each."""
     rows = []
-    for number in range(60):
+    for number in range(36):
         name = tuple(SHADES)[number % 3]
         path = f"{number:03d}.jpg"
         height = 20 + number

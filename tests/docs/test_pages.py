@@ -12,8 +12,16 @@ from tests.docs.sample_data import write_sample_data
 from tests.docs.stand_ins import address_of_this_checkout, write_stand_in_weights
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the features of all pages, whose images are the same."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize("page", pages())
-def test_every_block_runs_as_written(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_runs_as_written(
+    page: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = tmp_path / "graft"
     project.mkdir()
     copy_project(project)
@@ -21,7 +29,7 @@ def test_every_block_runs_as_written(page: str, tmp_path: Path, monkeypatch: pyt
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(project / "src"),
-        "GRAFT_CACHE": str(tmp_path / "cache"),
+        "GRAFT_CACHE": str(cache),
         "TORCH_HOME": str(tmp_path / "torch"),
         **address_of_this_checkout(),
     }
