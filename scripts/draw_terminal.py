@@ -1,7 +1,7 @@
 """Draw what a command prints in a terminal: python scripts/draw_terminal.py FILE.svg COMMAND ...
 
 The picture of README: python scripts/draw_terminal.py docs/run.svg make train
-The terminal has 100 columns; progress bars are left out.
+The terminal has 100 columns; progress bars are left out, and paths are shown from this folder or from `~`.
 """
 
 import os
@@ -37,7 +37,8 @@ def terminal_output(command: list[str]) -> str:
 def visible(output: str) -> str:
     """Return the lines as they stand in the end: what a carriage return has overwritten is gone."""
     lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in output.split("\n"))
-    return "\n".join(line for line in lines if "it/s]" not in line).strip()
+    text = "\n".join(line for line in lines if "it/s]" not in line).strip()
+    return text.replace(f"{Path.cwd()}/", "").replace(str(Path.home()), "~")
 
 
 def draw(file: Path, command: list[str], output: str) -> None:
