@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from tests.acceptance.test_bad_input import assert_one_line
-from tests.conftest import PROJECT, Command, write_images
+from tests.conftest import Command, write_images
 
 TINY = (
     *("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32"),

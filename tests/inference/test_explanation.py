@@ -181,4 +181,4 @@ def test_without_grad_cam_overlays_name_the_extra(
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     overlays = Overlays(checkpoint)
     assert overlays.of([images / "dark" / "000.jpg"]) == {}
-    assert "graft[explain]" in overlays.why_none
+    assert ".[explain]" in overlays.why_none

@@ -33,8 +33,13 @@ WRONG_ARGUMENTS = ("can only be used", "Only one of", "Config group override")
 LONGEST_NAME = 100  # characters of a folder's name
 
 
-def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
-    """Train once, or (`-m`) for every combination of a sweep, which ends with a table of its jobs."""
+def run_jobs(
+    arguments: list[str], config_dir: Path, shows_only: bool, finished: "list[FinishedRun] | None" = None
+) -> int:
+    """Train once, or (`-m`) for every combination of a sweep, which ends with a table of its jobs.
+
+    The runs are added to `finished`.
+    """
     sweeps = bool({"-m", "--multirun"} & set(arguments))
     # Cached: a command makes a folder once, however often Hydra asks for it.
     OmegaConf.register_new_resolver("new_folder", str if shows_only else cache(new_folder), replace=True)
@@ -55,6 +60,8 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
         try:
             run = trained(config)
             objective = run.metrics[config.monitor]
+            if finished is not None:
+                finished.append(run)
             if sweeps:
                 from graft.cli.sweep import finished_job
 

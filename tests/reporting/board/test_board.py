@@ -195,7 +195,7 @@ def test_a_figure_that_fails_is_a_warning(
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_logger_without_its_package_says_how_to_install_it(make_config: MakeConfig, name: str) -> None:
-    with pytest.raises(UserError, match=rf'pip install "graft\[{name}\]"'):
+    with pytest.raises(UserError, match=rf'pip install -e "\.\[{name}\]"'):
         train(make_config(f"logger={name}"))
 
 
