@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from graft.errors import UserError
 
 if TYPE_CHECKING:
-    from graft.finished_run import FinishedRun
+    from graft.cli.command import FinishedRun
     from graft.inference.model import Model
 
 __version__ = "0.1.0"

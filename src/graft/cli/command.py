@@ -14,7 +14,7 @@ from graft.cli.process import exit_code, process_left_as_it_was
 from graft.errors import UserError
 
 if TYPE_CHECKING:
-    from graft.finished_run import FinishedRun
+    from graft.finished_run import FinishedRun as FinishedRun  # `graft` names it as well
 
 SHOWS_ONLY = {"-c", "--cfg", "--info", "-sc", "--shell-completion"}
 ELPV_MARKER = ".dataset.json"  # See graft.data.elpv, which is not imported here: it is not needed for this.
