@@ -52,6 +52,7 @@ class ModelSettings(Settings):
     weights: Text | None
     weights_prefix: Text | None
     options: dict[str, Any]
+    stages: Count
     target: Target | None = Field(None, alias="_target_")
     preprocessing: PreprocessingSettings | None = None
 
