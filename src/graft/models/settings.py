@@ -74,6 +74,7 @@ class HeadSettings(Settings):
     dropout: ShareBelowOne
     hidden: Annotated[int, Field(ge=1, le=1_000_000)] | None
     solver: Literal["lbfgs"] | None  # room: features
+    l2: Literal["validation", "cv"] | PositiveNumber  # room: features
 
 
 class GradualSettings(PartialSettings):
