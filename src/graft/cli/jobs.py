@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra import errors
@@ -42,7 +43,11 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
             with no_collection_while_importing():
                 check_settings(config)  # First: what is declared is checked without torch.
                 from graft.training.run import train
-            run = train(config)
+
+                recipe: Any = None
+                if config.recipe is not None:  # room: recipes
+                    from graft.recipes.auto import fit_within_budget as recipe  # room: recipes
+            run = train(config, recipe)
             if run.is_first_process:  # room: reporting
                 from graft.reporting.results import write_results  # room: reporting
 

@@ -97,7 +97,7 @@ def next_steps(run: Path, best: Path, overrides: Sequence[str], has_curves: bool
 def to_fine_tune(overrides: Sequence[str]) -> list[str]:
     """Return the overrides of a run that trains everything: each once, without this run's own."""
     last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    dropped = ("finetuning", "head.solver", "hydra", "resume", "paths.run")
+    dropped = ("finetuning", "head.solver", "hydra", "resume", "paths.run", "recipe", "time_budget")
     kept = [
         override
         for key, override in last.items()

@@ -111,9 +111,9 @@ class BestAndLast(Checkpoint):
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
     def _is_better(self, measured: dict[str, float]) -> bool:
-        return self._rank(measured) >= self._rank(self.best_metrics)
+        return self.rank(measured) >= self.rank(self.best_metrics)
 
-    def _rank(self, measured: dict[str, float]) -> tuple[float, float]:
+    def rank(self, measured: dict[str, float]) -> tuple[float, float]:
         """Return what grows with the quality of an epoch: first the score, then the loss, negated."""
         score = measured[self.monitor]
         return (-score if self.mode == "min" else score, -measured["val/loss"])

@@ -1,0 +1,61 @@
+"""The second step of a recipe: fine-tuning for the time that is left, from the best head."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from graft.data.labelled_images import LabelledImages
+from graft.models.checkpoints import save_atomically
+from graft.recipes import budget
+from graft.recipes.plan import Plan, read_plan
+from graft.training.module import TransferModule
+
+MARGIN = 0.9  # of the time left: epochs are not all equally fast
+MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
+FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
+BETWEEN = 1.0  # seconds that an epoch takes besides: loaders, checkpoints
+AVERAGES = 3  # validations of averages that time is kept for
+EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
+
+
+def plan_fine_tuning(
+    settings: dict[str, Any], images: LabelledImages, pace: budget.Pace, plan: Plan, left: float
+) -> None:
+    """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
+
+    From a solved head, and with frozen norms, which the head's features were computed with.
+    """
+    train, val, test = (len(images.samples[split]) for split in ("train", "val", "test"))
+    plan.seconds_after_fit = budget.OUTSIDE + pace.evaluate(test)
+    seconds = left - plan.seconds_after_fit - AVERAGES * pace.evaluate(val)
+    epoch = pace.train(train) + pace.evaluate(val) + BETWEEN
+    steps = -(-train // settings["data"]["batch_size"])
+    epochs = min(int(MARGIN * seconds / epoch), max(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
+    if epochs < 1:
+        plan.note(
+            f"no fine-tuning: an epoch takes about {epoch:.0f} s, {max(0, seconds):.0f} s are left for it"
+        )
+        return
+    plan.settings |= {"freeze": 1, "finetuning.norm": "frozen", "trainer.max_epochs": 1 + epochs}
+    plan.fit_until = budget.now() + seconds
+    plan.note(f"fine-tuning for {epochs} epochs of about {epoch:.0f} s: {seconds:.0f} s are left for it")
+
+
+class FollowPlan(L.Callback):
+    """Ends the fit when the plan says so, and saves the weights of each epoch for their average."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.until = read_plan(self.folder).fit_until
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        if self.until is not None and budget.now() > self.until:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TransferModule)
+        file = self.folder / EPOCHS / f"{trainer.current_epoch + 1}.pt"
+        save_atomically(pl_module.classifier.state_dict(), file)
