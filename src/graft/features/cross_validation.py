@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
 from graft.errors import UserError
@@ -60,6 +59,8 @@ def cross_validated(
 
 def folds(labels: np.ndarray, groups: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the indices of the images to fit to and of those held out, classes and groups kept in balance."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # Takes a while to import.
+
     is_grouped = len(set(groups)) < len(groups)
     number = min(FOLDS, len(set(groups)), int(np.bincount(labels).max()))
     if number < 2:
