@@ -99,6 +99,7 @@ class TableSettings(DataSettings):
     targets: Text | Annotated[list[Text], Field(min_length=1)] = Field(alias="target")
     split_column: Text | None
     group_column: Text | None
+    stratify_column: Text | None
     weight_column: Text | None
     extension: Text | None
     match_names: bool
