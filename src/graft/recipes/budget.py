@@ -1,6 +1,7 @@
 """The time that a recipe has, and how fast this machine is with these images and this network."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from graft.models.freezing import hold_frozen
 
 UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
 OUTSIDE = 10.0  # seconds that starting Python and drawing the report take
+BETWEEN = 1.0  # seconds that an epoch takes besides: loaders, checkpoints
 now = time.time
 
 
@@ -30,17 +32,23 @@ class Budget:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds an image."""
+    """Seconds that this machine takes for an image, and with them for a split."""
 
     reading: float
     forward: float
     training: float  # forward and backward
+    images: Mapping[str, int]  # of each split
 
-    def evaluate(self, images: int) -> float:
-        return images * (self.reading + self.forward)
+    def evaluate(self, split: str) -> float:
+        return self.images[split] * (self.reading + self.forward)
 
-    def train(self, images: int) -> float:
-        return images * (self.reading + self.training)
+    @property
+    def epoch(self) -> float:
+        return self.images["train"] * (self.reading + self.training) + self.evaluate("val") + BETWEEN
+
+    @property
+    def after_fit(self) -> float:
+        return self.evaluate("test") + OUTSIDE
 
 
 def measured_pace(classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer) -> Pace:
@@ -67,4 +75,5 @@ def measured_pace(classifier: Classifier, data: ImageDataModule, loss: nn.Module
         times.append(now())
     classifier.zero_grad(set_to_none=True)
     seconds = [(later - earlier) / count for earlier, later in pairwise(times)]
-    return Pace(reading=seconds[0], forward=seconds[2], training=seconds[4])
+    images_of = {split: len(samples) for split, samples in data.images.samples.items()}
+    return Pace(reading=seconds[0], forward=seconds[2], training=seconds[4], images=images_of)

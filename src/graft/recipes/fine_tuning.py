@@ -1,11 +1,11 @@
 """The second step of a recipe: fine-tuning for the time that is left, from the best head."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from graft.data.labelled_images import LabelledImages
 from graft.models.checkpoints import save_atomically
 from graft.recipes import budget
 from graft.recipes.plan import Plan, read_plan
@@ -14,32 +14,26 @@ from graft.training.module import TransferModule
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
-BETWEEN = 1.0  # seconds that an epoch takes besides: loaders, checkpoints
 AVERAGES = 3  # validations of averages that time is kept for
 EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
 
 
-def plan_fine_tuning(
-    settings: dict[str, Any], images: LabelledImages, pace: budget.Pace, plan: Plan, left: float
-) -> None:
+def plan_fine_tuning(plan: Plan, pace: budget.Pace, batch_size: int, left: float) -> None:
     """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
 
     From a solved head, and with frozen norms, which the head's features were computed with.
     """
-    train, val, test = (len(images.samples[split]) for split in ("train", "val", "test"))
-    plan.seconds_after_fit = budget.OUTSIDE + pace.evaluate(test)
-    seconds = left - plan.seconds_after_fit - AVERAGES * pace.evaluate(val)
-    epoch = pace.train(train) + pace.evaluate(val) + BETWEEN
-    steps = -(-train // settings["data"]["batch_size"])
-    epochs = min(int(MARGIN * seconds / epoch), max(MOST_EPOCHS, -(-FEWEST_STEPS // steps)))
+    plan.seconds_after_fit = pace.after_fit
+    seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
+    steps = math.ceil(pace.images["train"] / batch_size)
+    epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+    reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < 1:
-        plan.note(
-            f"no fine-tuning: an epoch takes about {epoch:.0f} s, {max(0, seconds):.0f} s are left for it"
-        )
+        plan.note(f"no fine-tuning: {reason}")
         return
     plan.settings |= {"freeze": 1, "finetuning.norm": "frozen", "trainer.max_epochs": 1 + epochs}
     plan.fit_until = budget.now() + seconds
-    plan.note(f"fine-tuning for {epochs} epochs of about {epoch:.0f} s: {seconds:.0f} s are left for it")
+    plan.note(f"fine-tuning for {epochs} epochs: {reason}")
 
 
 class FollowPlan(L.Callback):

@@ -23,7 +23,7 @@ from graft.training.building import build_classifier, build_data, build_loss, pl
 
 SEVERAL_STAGES = 4
 SEVERAL_VIEWS = 4
-SHARE = 0.25  # of the time left that a further head may take
+SHARE = 0.25  # of the time left that a further head may take, where an epoch of fine-tuning fits into it
 SOLVED = {"freeze": True, "head.solver": "lbfgs"}
 FROZEN = Phase("head", (HEAD,), 1)
 
@@ -61,6 +61,7 @@ class HeadSearch:
         self.wide = build_classifier(with_values(settings, {"model.stages": self.most}), images)
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
         self.pace = measured_pace(self.wide, self.data, loss, trainer)
+        self.cached: dict[int, FeatureDataset] = {}  # by the number of views
 
     def tried(self, count: int, views: int) -> Head:
         """Return the head on the last `count` stages and so many views of each training image."""
@@ -71,12 +72,15 @@ class HeadSearch:
 
     def features(self, views: int) -> FeatureDataset:
         """Return those of the training images, of the most stages; those of validation are cached too."""
+        if views in self.cached:
+            return self.cached[views]
         apply_phase(self.wide, FROZEN)
         mixes = any(self.settings["regularisation"][key] for key in ("mixup", "cutmix"))
         cache = replace(FeatureCache(**self.settings["features"]), views=views)
         found = cache.features(self.wide, self.data, self.trainer, FROZEN, ("train", "val"), mixes)
         if not found:
             raise UserError("recipe=auto needs cached features; features.cache=true says why there are none.")
+        self.cached[views] = found["train"]
         return found["train"]
 
     def share_features(self, views: int) -> None:
@@ -107,9 +111,10 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
         count = count or best.stages
         if (count, views) == (best.stages, best.views):
             continue
-        passes = search.pace.evaluate((views - 1) * len(best.found.losses))
-        if seconds * views + passes > SHARE * budget.left():
-            plan.note(f"{named(count, views)}: left out, it would take {seconds * views + passes:.0f} s")
+        cost = views * seconds + (views - 1) * search.pace.evaluate("train")
+        spare = budget.left() - search.pace.after_fit
+        if cost > (spare if search.pace.epoch > spare else SHARE * spare):
+            plan.note(f"{named(count, views)}: left out, it would take {cost:.0f} s")
             continue
         other = search.tried(count, views)
         gains = best.found.losses - other.found.losses
