@@ -58,7 +58,7 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
     plan = Plan(Path(settings["paths"]["run"]))
     search = HeadSearch(settings, images, trainer)
     choose_head(search, plan, budget)
-    plan_fine_tuning(plan, search.pace, search.data.batch_size, budget.left())
+    plan_fine_tuning(settings, plan, search.pace, budget.left())
     return plan
 
 

@@ -18,20 +18,24 @@ AVERAGES = 3  # validations of averages that time is kept for
 EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
 
 
-def plan_fine_tuning(plan: Plan, pace: budget.Pace, batch_size: int, left: float) -> None:
+def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, left: float) -> None:
     """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
 
-    From a solved head, and with frozen norms, which the head's features were computed with.
+    It begins with the solved head, at the backbone's rate: a head's own is for one that begins at random. The
+    norms are frozen, since the head was fitted to features of their statistics.
     """
     plan.seconds_after_fit = pace.after_fit
     seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
-    steps = math.ceil(pace.images["train"] / batch_size)
+    steps = math.ceil(pace.images["train"] / settings["data"]["batch_size"])
     epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < 1:
         plan.note(f"no fine-tuning: {reason}")
         return
-    plan.settings |= {"freeze": 1, "finetuning.norm": "frozen", "trainer.max_epochs": 1 + epochs}
+    given, own = settings["learning_rate"], settings["optimizer"]["lr"]
+    rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"]
+    plan.settings |= {"freeze": 1, "trainer.max_epochs": 1 + epochs, "finetuning.norm": "frozen"}
+    plan.settings |= {"learning_rate": rate, "finetuning.head_lr_multiplier": 1.0}
     plan.fit_until = budget.now() + seconds
     plan.note(f"fine-tuning for {epochs} epochs: {reason}")
 
