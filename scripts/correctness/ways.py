@@ -163,7 +163,7 @@ def resumption(path: Path, epochs: int) -> Resumption:
     """Return where in its schedule a checkpoint was saved."""
     saved = read_checkpoint(path)[DESCRIPTION]["position"]
     is_over = saved.pop("phase_is_over")
-    return Resumption(path, Position(**saved), is_over, epochs, [], "", LEARNING_RATE)
+    return Resumption(path, Position(**saved), is_over, epochs, {}, "", LEARNING_RATE)
 
 
 def ways() -> list[Way]:

@@ -132,7 +132,7 @@ def test_what_a_task_measures_can_be_monitored(task: str) -> None:
         ("trainer.accumulate_grad_batches=-1", "trainer.accumulate_grad_batches=-1"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: write a number above 0, or null"),
         ("trainer.log_every_n_steps=[]", "trainer.log_every_n_steps=[]"),
-        ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn: write one of auto, ddp"),
+        ("trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn: write auto, ddp"),
         ("callbacks.progress.monitor=[]", "callbacks.progress.monitor=[]"),
         ("resume=-1", "resume=-1"),
         ("model.name=-1", "model.name=-1"),

@@ -163,7 +163,7 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     for name, value in average.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, sum(epoch[name] for epoch in epochs) / 3)
-    saved = torch.load(run / "checkpoints" / "best_validation.pt", weights_only=True)
+    saved = run_checkpoint(run, "best")["validation"]
     loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
     assert "then the mean of the weights after epochs 1, 2, 3" in plan["steps"][-1]

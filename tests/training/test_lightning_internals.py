@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from torch.optim.lr_scheduler import LambdaLR
 
-from graft.training.lightning_internals import callbacks_of, end_after, log_interval, note_learning_rates
+from graft.training.lightning_internals import callbacks_of, end_after, note_learning_rates
 
 
 def quiet(**options: Any) -> L.Trainer:
@@ -30,11 +30,6 @@ def test_a_fit_ends_after_the_epoch_that_it_is_told_and_the_next_goes_on_countin
 def test_callbacks_are_found_by_their_kind() -> None:
     timer = Timer()
     assert list(callbacks_of(quiet(callbacks=[timer]), Timer)) == [timer]
-
-
-def test_the_log_interval_is_that_of_the_trainer_and_at_least_1() -> None:
-    assert log_interval(quiet(log_every_n_steps=7)) == 7
-    assert log_interval(quiet(log_every_n_steps=0)) == 1
 
 
 def test_noted_learning_rates_are_what_the_scheduler_tells() -> None:

@@ -72,14 +72,15 @@ def with_settings_of_run(settings: list[str], project: Path) -> tuple[list[str],
     if resume is None or resume == "null":
         return settings, ""
     path = Path(resume).expanduser()
-    run: Path | None = path.parent.parent
+    run = path.parent.parent
     if resume == "last" and not path.exists():
-        run = newest_run(settings, project)
+        path = run = newest_run(settings, project)
     elif path.is_dir():
         run = path.parent if path.name == "checkpoints" else path
+    if path.is_dir():
         settings = [*without(settings, "resume"), f"resume={checkpoint_of(run, 'last', 'best')}"]
     given = {setting.partition("=")[0].lstrip("+~") for setting in settings}
-    own = settings_of_run(run) if run else []
+    own = settings_of_run(run)
     own = [setting for setting in own if setting.partition("=")[0].lstrip("+~") not in given]
     return [*own, *settings], f"settings of {run}" if own else ""
 
@@ -93,15 +94,20 @@ def checkpoint_of(run: Path, *names: str) -> Path:
     raise UserError(f"{run} is not the folder of a run: it has no checkpoints/{names[0]}.ckpt.")
 
 
-def newest_run(settings: Sequence[str], project: Path) -> Path | None:
-    """Return the run that `resume=last` means: the one in the folder that is named, else the newest."""
+def newest_run(settings: Sequence[str], project: Path) -> Path:
+    """Return the run that `resume=last` means: the one in the folder that is named, else the newest.
+
+    Raises UserError where there is none.
+    """
     named = value_of(settings, "hydra.run.dir")
     if named and (Path(named).expanduser() / "checkpoints" / "last.ckpt").is_file():
         return Path(named).expanduser()
     logs = Path(value_of(settings, "paths.logs") or project / "logs").expanduser()
-    checkpoints = (logs / "train" / "runs").glob("*/checkpoints/last.ckpt")
-    newest = max(checkpoints, key=lambda file: file.stat().st_mtime, default=None)
-    return newest.parent.parent if newest else None
+    runs = logs / "train" / "runs"
+    checkpoints = list(runs.glob("*/checkpoints/last.ckpt"))
+    if not checkpoints:
+        raise UserError(f"resume=last: no run in {runs} has a checkpoint; write resume=PATH.")
+    return max(checkpoints, key=lambda file: file.stat().st_mtime).parent.parent
 
 
 def settings_of_run(run: Path) -> list[str]:

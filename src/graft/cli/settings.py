@@ -20,7 +20,6 @@ from graft.settings import OwnPartialSettings, OwnTargetSettings, PathText, Sett
 from graft.tasks.settings import LOSSES, TASKS, OwnLossSettings, TaskSettings
 from graft.training import settings as training
 from graft.training.settings import LOGGERS, OPTIMIZERS, SCHEDULERS
-from graft.training.trainer_options import check_trainer_options
 from graft.training.trainer_settings import TrainerSettings
 
 Table = Mapping[str, type[TargetSettings]]  # what each class takes, by the path of the class
@@ -81,7 +80,6 @@ def check_settings(config: DictConfig) -> None:
     """Raise a UserError for a setting that does not fit; torch is only imported for undeclared ones."""
     values = plain_values(config)
     settings = validated(declared_settings(values), values)
-    check_trainer_options(values["trainer"])
     refuse_conflicts(settings)
     if isinstance(settings.data, DataSettings):
         check_files(settings.data)

@@ -22,8 +22,7 @@ from graft.training import run
 from graft.training.building import build_task
 from graft.training.record import Fitted
 from graft.training.resumable_settings import written
-from graft.training.resuming import newest_checkpoint
-from graft.training.summary import PROJECT, from_here
+from graft.training.summary import PROJECT, executable, from_here
 from graft.training.trainer import build_trainer
 
 HEAD_KEYS = ("model.stages", "features.views", "head.l2")
@@ -64,9 +63,7 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
 
 def resumed_plan(settings: dict[str, Any]) -> Plan:
     """Return the plan of the run that goes on: its epochs stay, whatever time they take now."""
-    last = settings["resume"] == "last"
-    checkpoint = newest_checkpoint(settings) if last else Path(settings["resume"])
-    plan, folder = read_plan(checkpoint.parent.parent), Path(settings["paths"]["run"])
+    plan, folder = read_plan(Path(settings["resume"]).parent.parent), Path(settings["paths"]["run"])
     epochs = plan.folder / EPOCHS
     if epochs.is_dir() and plan.folder.resolve() != folder.resolve():
         shutil.copytree(epochs, folder / EPOCHS, dirs_exist_ok=True)
@@ -95,5 +92,5 @@ def note_winner(fitted: Fitted, plan: Plan) -> None:
     dropped = (*settings, "recipe", "time_budget", "resume", "paths.run")
     kept = [override for override in typed if override.partition("=")[0].lstrip("+") not in dropped]
     chosen = [f"{key}={written(value)}" for key, value in settings.items()]
-    command = shlex.join(["python", from_here(PROJECT / "train.py"), *kept, *chosen])
+    command = shlex.join([executable("python"), from_here(PROJECT / "train.py"), *kept, *chosen])
     plan.note(f"again: {command}{average}")

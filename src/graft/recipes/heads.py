@@ -20,6 +20,7 @@ from graft.models.freezing import HEAD, Phase, apply_phase
 from graft.recipes.budget import Budget, measured_pace
 from graft.recipes.plan import Plan, with_values
 from graft.training.building import build_classifier, build_data, build_loss, plan_phases
+from graft.training.summary import plural
 
 SEVERAL_STAGES = 4
 SEVERAL_VIEWS = 4
@@ -136,7 +137,7 @@ def described(head: Head) -> str:
 
 def named(count: int, views: int) -> str:
     layers = "stage" if count == 1 else f"{count} stages"
-    return f"head on the last {layers}, {views} view{'s' * (views > 1)} of an image"
+    return f"head on the last {layers}, {plural(views, 'view')} of an image"
 
 
 def with_interval(right: int, images: int) -> str:

@@ -10,8 +10,9 @@ from graft.models.checkpoints import WEIGHTS_PREFIX, read_checkpoint, save_atomi
 from graft.recipes.budget import Budget
 from graft.recipes.fine_tuning import EPOCHS
 from graft.recipes.plan import Plan
+from graft.training.callbacks.predictions import VALIDATION, KeepPredictions
+from graft.training.lightning_internals import callbacks_of
 from graft.training.record import Fitted
-from graft.training.run import kept_predictions
 
 Weights = dict[str, Tensor]
 
@@ -23,18 +24,18 @@ def average_epochs(fitted: Fitted, plan: Plan, budget: Budget) -> None:
     lasts (Wortsman et al. 2022, Model soups, arXiv:2203.05482).
     """
     checkpoints, trainer, folder = fitted.checkpoints, fitted.trainer, plan.folder / EPOCHS
-    predictions = kept_predictions(trainer)
+    predictions = next(callbacks_of(trainer, KeepPredictions))
     measured = {int(file.stem): metrics_of(fitted, int(file.stem)) for file in folder.glob("*.pt")}
     ranked = sorted(measured, key=lambda epoch: (checkpoints.rank(measured[epoch]), epoch))
     first = ranked.pop()
-    best, average, averaged, kept = measured[first], load(folder, first), [first], predictions.val
+    best, average, averaged, kept = measured[first], load(folder, first), [first], predictions.last
     for tried, epoch in enumerate(reversed(ranked), start=1):
         before = budget.left()
         joined = mean(average, load(folder, epoch), len(averaged))
         fitted.module.classifier.load_state_dict(joined)
         found = dict(trainer.validate(fitted.module, datamodule=fitted.data, verbose=False)[0])
         if checkpoints.rank(found) >= checkpoints.rank(best):
-            best, average, averaged, kept = found, joined, [*averaged, epoch], predictions.val
+            best, average, averaged, kept = found, joined, [*averaged, epoch], predictions.last
         is_last = epoch == ranked[0] or 2 * budget.left() - before < plan.seconds_after_fit
         if is_last:
             plan.averaged = averaged
@@ -42,12 +43,12 @@ def average_epochs(fitted: Fitted, plan: Plan, budget: Budget) -> None:
             break
     shutil.rmtree(folder)
     if len(averaged) > 1:
-        checkpoints.best_metrics, predictions.val = best, kept
+        checkpoints.best_metrics = best
         checkpoint = read_checkpoint(checkpoints.best_path)
         checkpoint["state_dict"] |= {WEIGHTS_PREFIX + name: value for name, value in average.items()}
         checkpoint["callbacks"][checkpoints.state_key] = checkpoints.state_dict()
+        checkpoint[VALIDATION] = vars(kept)
         save_atomically(checkpoint, checkpoints.best_path)
-        predictions.save_validation(checkpoints.validation_path, checkpoints.best_epoch)
 
 
 def metrics_of(fitted: Fitted, epoch: int) -> dict[str, float]:

@@ -112,7 +112,6 @@ def build_module(
     )
     module.description |= {
         "settings": settings_that_matter(settings, trainer),
-        "finds_rate": settings["learning_rate"] == "auto",
         "max_epochs": settings["trainer"]["max_epochs"],
         "phases": described(phases),
         "images": data.images.digest(),

@@ -23,11 +23,6 @@ def callbacks_of(trainer: L.Trainer, kind: type[Kind]) -> Iterator[Kind]:
     return (callback for callback in every if isinstance(callback, kind))
 
 
-def log_interval(trainer: L.Trainer) -> int:
-    """Return `log_every_n_steps`, at least 1."""
-    return max(1, trainer.log_every_n_steps)  # type: ignore[attr-defined]
-
-
 def note_learning_rates(scheduler: LRScheduler, rates: Sequence[float]) -> None:
     """Set what `get_last_lr` returns."""
     scheduler._last_lr = list(rates)

@@ -18,7 +18,7 @@ from graft.models.freezing import HEAD, Phase, apply_phase, hold_frozen
 from graft.tasks.measurements import Measurements
 from graft.tasks.task import Task
 from graft.training.accumulation import Accumulation, class_weights_of
-from graft.training.lightning_internals import log_interval, time_is_up
+from graft.training.lightning_internals import time_is_up
 from graft.training.optimizers import LearningRates, parameter_groups
 from graft.training.regularisation import BatchMixing, StartingPoint
 from graft.training.schedulers import take_current_rates
@@ -37,7 +37,7 @@ class Position:
 
 
 class TransferModule(L.LightningModule):
-    """Trains what the phase lets train of a classifier, and measures the loss and the task's metrics.
+    """Trains the parameters that a phase makes trainable; measures the loss and the task's metrics.
 
     Batches are images `[B, C, H, W]` or cached features of the frozen backbone `[B, num_features]`, with
     targets. `optimizer` takes parameter groups; `scheduler` takes the optimizer, the phase's number of steps
@@ -126,7 +126,7 @@ class TransferModule(L.LightningModule):
         # Logging costs as much as a small head's step, so it is done when it is asked for.
         next_step = self.trainer.global_step + 1
         ends_group = self.trainer.is_last_batch or (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
-        if ends_group and next_step % log_interval(self.trainer) == 0:
+        if ends_group and next_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         if self.trainer.is_last_batch or (ends_group and next_step == self.trainer.max_steps):
             self.train_measured.log(self)

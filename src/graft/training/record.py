@@ -36,10 +36,6 @@ class Fitted:
     checkpoints: BestAndLast
     history: History  # The test loads the callbacks of the best epoch, which lack what came after it.
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.settings["paths"]["run"])
-
 
 def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predictions) -> FinishedRun:
     """Return the record of the run; `decision_metrics` are those of `Task.decided`."""
@@ -55,7 +51,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         **decision_metrics,
     }
     return FinishedRun(
-        folder=run.folder,
+        folder=Path(run.settings["paths"]["run"]),
         settings=run.settings,
         overrides=list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None,
         network=f"{classifier.backbone.name} ({classifier.backbone.source})",
