@@ -17,7 +17,7 @@ setup: $(INSTALLED) ## create .venv and install everything that training and tes
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[elpv,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[elpv,networks,dev]"
 	touch $@
 
 train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra import errors
@@ -102,7 +102,11 @@ def trained(config: DictConfig) -> "FinishedRun":
     with no_collection_while_importing():
         check_settings(config)  # First: what is declared is checked without torch.
         from graft.training.run import train
-    run = train(config)
+
+        recipe: Any = None
+        if config.recipe is not None:  # room: recipes
+            from graft.recipes.auto import fit_within_budget as recipe  # room: recipes
+    run = train(config, recipe)
     if run.is_first_process:  # room: reporting
         from graft.reporting.results import show_advice, write_results  # room: reporting
 

@@ -15,6 +15,7 @@ from graft.data.settings import AUGMENTATIONS, DATA, CacheSettings, DataSettings
 from graft.errors import UserError, suggestion
 from graft.features.settings import FeatureSettings  # room: features
 from graft.models import settings as models
+from graft.recipes.settings import Recipe, TimeBudget  # room: recipes
 from graft.reporting import settings as reporting  # room: reporting
 from graft.settings import OwnPartialSettings, OwnTargetSettings, PathText, Settings, TargetSettings, Text
 from graft.tasks.settings import LOSSES, TASKS, OwnLossSettings, TaskSettings
@@ -58,6 +59,8 @@ class RunSettings(Settings):
     monitor_mode: training.MonitorMode
     resume: PathText | None
     compile: training.Compile
+    recipe: Recipe  # room: recipes
+    time_budget: TimeBudget  # room: recipes
     calibrate: bool
     report: bool  # room: reporting
     head: models.HeadSettings

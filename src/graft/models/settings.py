@@ -47,6 +47,7 @@ class ModelSettings(Settings):
     weights: Text | None
     weights_prefix: Text | None
     options: dict[str, Any]
+    stages: Count
     target: Target | None = Field(None, alias="_target_")
     preprocessing: PreprocessingSettings | None = None
 
@@ -68,6 +69,7 @@ class HeadSettings(Settings):
     dropout: ShareBelowOne
     hidden: Annotated[int, Field(ge=1, le=1_000_000)] | None
     solver: Literal["lbfgs"] | None  # room: features
+    l2: Literal["validation", "cv"] | PositiveNumber  # room: features
 
 
 Stages = Annotated[list[Text], Field(min_length=1)]

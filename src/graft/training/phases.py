@@ -47,7 +47,7 @@ def fit_phases(
         # Where another phase follows, the network that is tested may have another backbone.
         splits = SPLITS if number == len(module.phases) - 1 else SPLITS[:2]
         data.features = cached_features(trainer, module, data, cache, splits)  # room: features
-        if phase.is_solved and resumed is None:  # room: features
+        if phase.solved_l2 is not None and resumed is None:  # room: features
             solve(module, data)  # room: features
         summary = phase_summary(phase, number + 1, len(module.phases), module.classifier)
         log.info(summary)

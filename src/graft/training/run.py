@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,16 @@ from graft.training.trainer import build_trainer
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> FinishedRun:
+def train(config: DictConfig, recipe: Callable[[dict[str, Any]], Fitted] | None = None) -> FinishedRun:
     """Train as the settings say, test the best checkpoint, and return the record of the run.
 
-    Raises UserError for a setting that does not fit the data, the network or the machine.
+    A `recipe` fits in place of `fit`. Raises UserError for a setting that does not fit the data, the network
+    or the machine.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     try:
         with exit_when_interrupted(Path(settings["paths"]["run"]) / "checkpoints" / "last.ckpt"):
-            return finish(fit(settings))
+            return finish((recipe or fit)(settings))
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):

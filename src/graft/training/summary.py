@@ -17,7 +17,6 @@ from graft.preprocessing import Preprocessing
 
 PROJECT = Path(__file__).resolve().parents[3]
 MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
-# Groups and settings that the command which fine-tunes does not take over from a run.
 
 
 def data_summary(images: LabelledImages) -> str:
