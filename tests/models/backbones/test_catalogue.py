@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torchvision
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torchvision.models import get_model_weights, list_models
 
 from graft.errors import UserError
@@ -61,6 +61,7 @@ def test_the_command_answers_with_one_line_and_2_where_nothing_matches() -> None
 def test_a_model_file_says_what_the_network_is(file: Path) -> None:
     opening = file.read_text(encoding="utf-8").splitlines()[0]
     config = OmegaConf.load(file)
+    assert isinstance(config, DictConfig)
     base = config.get("defaults", ["torchvision"])[0]
     settings = OmegaConf.merge(OmegaConf.load(file.with_name(f"{base}.yaml")), config)
 
