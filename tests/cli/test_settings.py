@@ -81,12 +81,14 @@ def test_every_choice_of_every_group_is_declared_and_fits(choice: str, images: P
 
 
 def open_entries(values: dict[str, Any]) -> set[str]:
-    """Return the keys that need no declaration: entries of any names, and Lightning's own classes."""
+    """Return the keys that need no declaration: entries of any names, loggers, and Lightning's own classes."""
     entries = [
         (group, name, entry) for group in ("logger", "callbacks") for name, entry in values[group].items()
     ]
     signed = [
-        f"{group}.{name}." for group, name, entry in entries if entry and "lightning" in entry["_target_"]
+        f"{group}.{name}."
+        for group, name, entry in entries
+        if entry and (group == "logger" or "lightning" in entry["_target_"])
     ]
     return {key for key in leaves(values) if key.startswith(("model.options.", "task.metrics.", *signed))}
 
