@@ -81,7 +81,7 @@ def test_every_choice_of_every_group_is_declared_and_fits(choice: str, images: P
 
 
 def open_entries(values: dict[str, Any]) -> set[str]:
-    """Return the keys that need no declaration: entries of any names, loggers, and Lightning's own classes."""
+    """Return the keys that need no declaration: of any names, of loggers, of Lightning's own classes."""
     entries = [
         (group, name, entry) for group in ("logger", "callbacks") for name, entry in values[group].items()
     ]
