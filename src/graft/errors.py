@@ -14,6 +14,12 @@ class UserError(Exception):
         super().__init__(message.rpartition(f"{__name__}.UserError: ")[2].rstrip())
 
 
+def reason(error: BaseException) -> str:
+    """Return what another library's error says, as a part of one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def suggestion(name: str, choices: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the choice nearest to `name`, or `""` if none is near."""
     nearest = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
@@ -26,7 +32,7 @@ def import_extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f'{error.name or module} is not installed; install it with: pip install "graft[{extra}]"'
+            f'{error.name or module} is not installed; install it with: pip install -e ".[{extra}]"'
         ) from error
 
 

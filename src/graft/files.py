@@ -19,10 +19,13 @@ def replacing(target: Path, flush: bool = False) -> Iterator[IO[bytes]]:
     try:
         with part.open("xb") as file:
             yield file
+            file.flush()
             if flush:
-                file.flush()
                 os.fsync(file.fileno())
-        part.replace(target)
+            if os.name == "posix":
+                part.replace(target)  # While it is open: a lock on it holds until then.
+        if os.name != "posix":
+            part.replace(target)  # Windows renames closed files only.
     except BaseException as error:
         with suppress(OSError):  # What went wrong first is what matters.
             part.unlink(missing_ok=True)

@@ -76,6 +76,7 @@ def test_a_mistyped_setting_is_named_with_its_nearest(
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
         (["+optimizer.momentun=1"], ["momentun"]),
         (["resume=nothing.ckpt"], ["nothing.ckpt"]),
+        (["resume=last"], ["no run in logs/train/runs has a checkpoint", "resume=PATH"]),
         (["model.name=test_eficientnet"], ["test_efficientnet"]),
         (["model.weights=missing.pth"], ["missing.pth"]),
     ],

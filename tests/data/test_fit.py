@@ -219,9 +219,15 @@ def test_augmentations_of_colour_are_refused_for_bands(settings: dict[str, Any])
         training_transform(BANDS, Augmentation(**settings))
 
 
+class Silent(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
+        ({"_target_": f"{__name__}.Silent"}, r"does not take images of 13 channels \(AssertionError\)"),
         ({**JITTER, "saturation": 0.5}, "does not take images of 13 channels"),
         ({**CROP, "size": 8}, r"changes the shape of an image from .* to \[13, 8, 8\]"),
         ({"_target_": "torchvision.transforms.v2.GaussianBlur"}, "cannot be built"),

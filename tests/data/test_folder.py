@@ -115,6 +115,14 @@ def test_metadata_gives_strata_and_units(tmp_path: Path) -> None:
     assert [(s.stratify_value, s.group) for s in found] == [("mono", "p1"), ("poly", "p2")]
 
 
+def test_a_column_without_a_name_is_none_of_the_metadata(tmp_path: Path) -> None:
+    samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
+    text = ",path,patient\n0,a/1.jpg,p1\n1,b/1.jpg,p1\n"  # as pandas writes its index
+    (tmp_path / "metadata.csv").write_text(text, encoding="utf-8")
+    found = with_metadata(tmp_path, samples, None, "patient")
+    assert [(s.stratify_value, s.group) for s in found] == [("", "p1"), ("", "p1")]
+
+
 def test_a_missing_column_or_row_is_named(tmp_path: Path) -> None:
     samples = scan_folder(touch(tmp_path, "a/1.jpg", "b/1.jpg"))
     (tmp_path / "metadata.csv").write_text("path,wafer\na/1.jpg,mono\n", encoding="utf-8")

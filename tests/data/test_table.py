@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from graft.data.sources.table import Table
-from graft.data.tables import read_numbered_rows, read_rows
+from graft.data.tables import read_rows
 from graft.errors import UserError
 from graft.tasks.multiclass import Multiclass
 from graft.tasks.multilabel import Multilabel
@@ -126,7 +126,7 @@ def test_parquet_is_read_as_text(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns | {"labels": [["cat", "pet"], []]}), file)
     names, rows = read_rows(file)
     assert names == ["path", "n", "c", "ok", "labels"]
-    assert [list(row.values())[:4] for row in rows] == [
+    assert [list(row.values())[:4] for row in rows.values()] == [
         ["1.jpg", "1.0", "3", "True"],
         ["2.jpg", "0.1", "", "False"],
     ]
@@ -150,12 +150,12 @@ def test_separators_byte_order_mark_and_quotes(tmp_path: Path, separator: str) -
     file.write_text(text, encoding="utf-8")
     columns, rows = read_rows(file)
     assert columns == ["path", "a,;, b", "c"]
-    assert rows == [{"path": "1.jpg", "a,;, b": f"x{separator}y", "c": ""}]
+    assert rows == {2: {"path": "1.jpg", "a,;, b": f"x{separator}y", "c": ""}}
 
 
 def test_rows_are_numbered_as_in_a_spreadsheet(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('a,b\n"x\ny",1\n\n,,\nz,2,\n')
-    assert {n: row["b"] for n, row in read_numbered_rows(tmp_path / "t.csv")[1].items()} == {2: "1", 5: "2"}
+    assert {n: row["b"] for n, row in read_rows(tmp_path / "t.csv")[1].items()} == {2: "1", 5: "2"}
 
 
 def test_a_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
@@ -163,15 +163,18 @@ def test_a_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
         table(tmp_path, "path,label\n1.jpg,a\n2.jpg,cat,pet\n").read(Multilabel())
 
 
-def test_split_group_and_weight_columns(tmp_path: Path) -> None:
+def test_split_group_stratify_and_weight_columns(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
-    text = "path,label,fold,patient,w\n1.jpg,a,Training,p1,2\n2.jpg,b,valid,p2,0.5\n3.jpg,b,test,,1\n"
+    text = (
+        "path,label,fold,patient,site,w\n1.jpg,a,Training,p1,x,2\n2.jpg,b,valid,p2,,0.5\n3.jpg,b,test,,y,1\n"
+    )
     columns = {"split_column": "fold", "group_column": "patient", "weight_column": "w"}
+    columns["stratify_column"] = "site"
     samples = table(tmp_path, text, **columns).read(Multiclass())
-    assert [(s.split, s.group, s.weight, s.stratum) for s in samples] == [
-        ("train", "p1", 2.0, ""),
-        ("val", "p2", 0.5, ""),
-        ("test", "", 1.0, ""),
+    assert [(s.split, s.group, s.weight, s.stratum, s.stratify_value) for s in samples] == [
+        ("train", "p1", 2.0, "", "x"),
+        ("val", "p2", 0.5, "", ""),
+        ("test", "", 1.0, "", "y"),
     ]
 
 
@@ -229,6 +232,7 @@ def test_paths_outside_of_the_root_are_refused(tmp_path: Path, path: str) -> Non
         ("path,label,label\n1.jpg,a,b\n", {}, "data.target=label: .* has several columns of this name"),
         ("path,label\n1.jpg,a\n", {"split_column": "fold"}, "data.split_column=fold: .* no such column"),
         ("path,label\n1.jpg,a\n", {"group_column": "g"}, "data.group_column=g: .* no such column"),
+        ("path,label\n1.jpg,a\n", {"stratify_column": "s"}, "data.stratify_column=s: .* no such column"),
         ("path,label\n1.jpg,a\n", {"weight_column": "w"}, "data.weight_column=w: .* no such column"),
         (
             "path,label\n1.jpg,a\n2.jpg,\n3.jpg,\n",

@@ -23,15 +23,7 @@ from graft.training.building import (
     plan_phases,
 )
 from graft.training.module import Position, TransferModule
-from graft.training.rate_search import (
-    HIGHEST_RATE,
-    LOWEST_RATE,
-    Curve,
-    draw,
-    fastest_fall,
-    range_test,
-    rising_rates,
-)
+from graft.training.rate_search import RATES, Curve, draw, fastest_fall, range_test
 from graft.training.trainer import build_trainer
 from tests.conftest import MakeConfig
 from tests.conftest import trained as train
@@ -92,23 +84,20 @@ def test_all_groups_rise_together_and_keep_their_ratios(
     rates = np.array(seen)
     assert len(set(rates[0])) > 2
     assert np.allclose(rates / rates[:, :1], rates[0] / rates[0, 0])
-    assert np.allclose(rates.max(axis=1), rising_rates()[: len(rates)])
+    assert np.allclose(rates.max(axis=1), RATES[: len(rates)])
 
 
 @pytest.mark.parametrize("steepest", [1e-3, 1e-1])
 def test_the_rate_is_where_the_loss_falls_fastest(steepest: float) -> None:
-    rates = rising_rates()
-    place = np.log10(np.array(rates) / steepest)
+    place = np.log10(np.array(RATES) / steepest)
     losses = 1 - 0.8 / (1 + np.exp(-4 * place)) + np.where(place > 1.2, 5 * (place - 1.2) ** 2, 0)
-    noise = np.random.default_rng(0).normal(0, 0.01, len(rates))
-    assert fastest_fall(Curve(rates, (losses + noise).tolist())) == pytest.approx(steepest, rel=0.5)
+    noise = np.random.default_rng(0).normal(0, 0.01, len(RATES))
+    assert fastest_fall(Curve(RATES, (losses + noise).tolist())) == pytest.approx(steepest, rel=0.5)
 
 
 def test_a_loss_that_falls_nowhere_gives_no_rate() -> None:
-    rates = rising_rates()
-    assert (rates[0], rates[-1]) == pytest.approx((LOWEST_RATE, HIGHEST_RATE))
-    noise = np.random.default_rng(0).normal(0.7, 0.05, len(rates))
-    assert fastest_fall(Curve(rates, noise.tolist())) is None
+    noise = np.random.default_rng(0).normal(0.7, 0.05, len(RATES))
+    assert fastest_fall(Curve(RATES, noise.tolist())) is None
 
 
 def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
@@ -125,7 +114,7 @@ def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
         assert image.width >= 800
     events = EventAccumulator(str(tmp_path / "auto" / "tensorboard"))
     events.Reload()
-    assert "learning_rate" in events.Tags()["images"]
+    assert "while training/range test" in events.Tags()["images"]
 
 
 def test_a_resumed_run_keeps_the_found_rate(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -141,5 +130,5 @@ def test_a_resumed_run_keeps_the_found_rate(make_config: MakeConfig, tmp_path: P
 
 
 def test_the_curve_is_drawn_without_a_rate_too() -> None:
-    figure = draw(Curve(rising_rates(), [0.7] * 100), None)
+    figure = draw(Curve(RATES, [0.7] * len(RATES)), None)
     assert "learning rate" in figure.axes[0].get_xlabel()

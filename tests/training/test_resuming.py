@@ -80,11 +80,10 @@ def test_resuming_with_another_setting_is_refused(make_config: MakeConfig, tmp_p
 def test_a_damaged_last_checkpoint_falls_back_to_the_best_and_says_so(
     make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = tmp_path / "logs" / "train" / "runs" / "first"
-    train(make_config("trainer.max_epochs=2", f"paths.run={run}"))
-    last = run / "checkpoints" / "last.ckpt"
+    train(make_config("trainer.max_epochs=2", run="first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    metrics = train(make_config("resume=last", run="second"))
+    metrics = train(make_config(f"resume={last}", run="second"))
     assert "Continuing from" in caplog.text
     assert metrics["epoch"] == 2
 
@@ -118,7 +117,7 @@ def test_resuming_on_other_splits_is_refused(make_config: MakeConfig, tmp_path: 
         ("seed=42.0", r"seed=42, this run has seed=42\.0"),
         ("learning_rate=auto", r"optimizer\.lr=0\.003, this run has optimizer\.lr=auto"),
         ("+loss.of_tomorrow=0.1", r"of_tomorrow=null, this run has loss\.of_tomorrow=0\.1"),
-        ("callbacks=ema", r"callbacks\.ema=null, this run has callbacks\.ema=\{.*decay:0\.99"),
+        ("callbacks=ema", r"callbacks\.ema\.decay=null, this run has callbacks\.ema\.decay=0\.99"),
         ("~optimizer.weight_decay", r"weight_decay=0\.01, this run has optimizer\.weight_decay=null"),
     ],
 )
@@ -193,11 +192,13 @@ def test_a_schedule_that_differs_from_the_checkpoints_is_refused_by_name() -> No
     saved = resumption_in([head, everything], phase=1, next_epoch=2, began_at=1)
     saved.refuse_other_phases([head, everything])
     saved.refuse_other_phases([head, replace(everything, epochs=9)])
-    with pytest.raises(UserError, match="made with the phases head, everything; this run has head"):
+    with pytest.raises(UserError, match=r"made with phase 2 name=everything, this run has phase 2 name=null"):
         saved.refuse_other_phases([head])
-    with pytest.raises(UserError, match=r"phase 1 \(head\) whose epochs is 1; in this run it is 2"):
+    with pytest.raises(UserError, match=r"made with phase 1 epochs=1, this run has phase 1 epochs=2"):
         saved.refuse_other_phases([replace(head, epochs=2), everything])
-    with pytest.raises(UserError, match=r"phase 2 \(everything\) whose trainable is"):
+    with pytest.raises(
+        UserError, match=r"phase 2 trainable=\[stem,head\], this run has phase 2 trainable=\[head\]"
+    ):
         saved.refuse_other_phases([head, replace(everything, trainable=("head",))])
 
 
@@ -277,7 +278,6 @@ def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> Path:
     """Write a checkpoint that knows its settings, without a run."""
     description = {
         "settings": settings_that_matter(*resuming(make_config())),
-        "finds_rate": False,
         "learning_rate": 0.003,
         "max_epochs": 2,
         "phases": described([Phase("head", ("head",), 2)]),

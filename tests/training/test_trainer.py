@@ -39,12 +39,12 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
             resolve_accelerator("gpu")
 
 
-@pytest.mark.parametrize("devices", [2, 0, "many", [0, 1]])
-def test_more_devices_than_there_are_is_refused(devices: object) -> None:
+@pytest.mark.parametrize("devices", [2, [0, 1]])
+def test_more_devices_than_there_are_is_refused(devices: int | list[int]) -> None:
     with pytest.raises(UserError, match=r"trainer\.devices"):
         check_devices("auto", "cpu", devices)
 
 
-@pytest.mark.parametrize("devices", [1, "1", "auto"])
-def test_devices_that_are_there_are_accepted(devices: object) -> None:
+@pytest.mark.parametrize("devices", [1, [0], "auto"])
+def test_devices_that_are_there_are_accepted(devices: int | str | list[int]) -> None:
     check_devices("auto", "cpu", devices)

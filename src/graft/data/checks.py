@@ -12,7 +12,7 @@ from pathlib import Path
 from graft.data.images import ValueRange, measure_image, usual_range
 from graft.data.sample import SPLITS, Sample
 from graft.data.threads import in_threads
-from graft.errors import UserError
+from graft.errors import UserError, reason
 from graft.files import replacing
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ def without_unreadable(
         value_range = value_range or usual_range(*measured)
         for path, (low, high, *_) in ranges.items():
             if low < value_range[0] or high > value_range[1]:
-                reason = f"its values go from {low:g} to {high:g}"
-                bad[Path(path)] = f"{reason}, data.value_range={list(value_range)}"
+                why = f"its values go from {low:g} to {high:g}"
+                bad[Path(path)] = f"{why}, data.value_range={list(value_range)}"
         digests = ["" if Path(path) in bad else of for path, of in zip(paths, digests, strict=True)]
         log.info("values     of more than 8 bits: %g is black, %g is white (data.value_range)", *value_range)
     refuse_or_skip(bad, on_error)
@@ -78,10 +78,10 @@ def inspect_images(
     bad = {}
     inspect_file = partial(inspect, channels=channels)
     results = in_threads(inspect_file, [paths[number] for number in new], "checking images")
-    for number, (record, reason) in zip(new, results, strict=True):
+    for number, (record, why) in zip(new, results, strict=True):
         records[number] = record
-        if reason:
-            bad[Path(paths[number])] = reason
+        if why:
+            bad[Path(paths[number])] = why
         else:
             known[marks[number]] = record
     if new:
@@ -116,7 +116,7 @@ def inspect(path: AnyPath, channels: int) -> tuple[str, str]:
         raise  # A package is missing.
     except Exception as error:
         # Decoders raise many types; each means that this file cannot be used.
-        return "", (str(error).splitlines() or [""])[0] or type(error).__name__
+        return "", reason(error)
     digest = hashlib.blake2b(contents, digest_size=16).hexdigest()
     return " ".join([digest, *map(repr, values)]), ""
 
@@ -145,7 +145,7 @@ def refuse_or_skip(unreadable: dict[Path, str], on_error: str) -> None:
     """Raise a UserError that lists the unreadable images, or warn where they are to be left out."""
     if not unreadable:
         return
-    named = [f"{path} ({reason.removesuffix('.')})" for path, reason in sorted(unreadable.items())]
+    named = [f"{path} ({why.removesuffix('.')})" for path, why in sorted(unreadable.items())]
     more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     listed = f"{len(named)} unreadable images: {'; '.join(named[:MOST_NAMED])}{more}."
     if on_error == "raise":

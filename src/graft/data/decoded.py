@@ -127,10 +127,8 @@ class ImagesOnDisk:
         file = self._file(index)
         try:
             return read_decoded(file, self.shrink.channels)
-        except FileNotFoundError:
-            pass  # The folder was cleared.
-        except (OSError, ValueError) as error:
-            log.warning("%s is damaged (%s): its image is decoded anew", file, error)
+        except (OSError, ValueError) as error:  # Damaged, or the folder was cleared.
+            log.warning("%s cannot be read (%s): its image is decoded anew", file, error)
         try:
             return self._decode(index)
         except OSError as error:

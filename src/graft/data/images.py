@@ -78,10 +78,10 @@ def measure_image(file: BinaryIO, channels: int) -> tuple[float, ...]:
     """
     if channels == 3:
         with suppress(UnidentifiedImageError):
-            with Image.open(file) as opened:
-                if has_free_range(opened):
-                    return extremes(opened)
-            open_rgb(file, shorter_side=1)  # A JPEG's smallest size is quick, and still reads it to the end.
+            image = open_upright(file, shorter_side=1)  # A JPEG's smallest size: it is still read to the end.
+            if has_free_range(image):
+                return extremes(image)
+            to_rgb(image)
             return ()
     bands = read_bands(file, channels, shorter_side=1)
     if bands.dtype == np.uint8:
@@ -158,22 +158,16 @@ def read_bands(file: ImageFile, channels: int, shorter_side: int | None = None) 
     start = opened.read(len(NPY))
     opened.seek(0)
     if start == NPY:
-        array = np.load(opened, allow_pickle=False)
-    elif start.startswith(TIFF) and not (channels == 1 and pillow_opens(opened)):
-        array = import_extra("tifffile", "bands").imread(opened)
-    else:
-        array = pillow_array(open_upright(file, shorter_side), channels)  # Errors name the file.
-    return channels_last(array, channels)
-
-
-def pillow_opens(file: BinaryIO) -> bool:
-    try:
-        with Image.open(file):
-            return True
-    except UnidentifiedImageError:
-        return False
-    finally:
-        file.seek(0)
+        return channels_last(np.load(opened, allow_pickle=False), channels)
+    is_tiff = start.startswith(TIFF)
+    if channels == 1 or not is_tiff:  # Pillow reads many bands of 16 bits as 8 bits, or not at all.
+        try:
+            return channels_last(pillow_array(open_upright(file, shorter_side), channels), channels)
+        except UnidentifiedImageError:
+            if not is_tiff:
+                raise
+            opened.seek(0)
+    return channels_last(import_extra("tifffile", "bands").imread(opened), channels)
 
 
 def pillow_array(image: Image.Image, channels: int) -> np.ndarray:

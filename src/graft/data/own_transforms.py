@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
-from graft.errors import UserError
+from graft.errors import UserError, reason
 from graft.preprocessing import Preprocessing
 
 
@@ -20,7 +20,7 @@ def build_own(name: str, settings: Mapping[str, Any], preprocessing: Preprocessi
         with torch.random.fork_rng(devices=[]):
             shape = module(black).shape
     except Exception as error:
-        raise UserError(f"{key} {problem} ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{key} {problem} ({reason(error)}).") from error
     if shape != black.shape:
         raise UserError(f"{key} changes the shape of an image from {list(black.shape)} to {list(shape)}.")
     return module

@@ -3,8 +3,11 @@
 import random
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+
+import numpy as np
 
 from graft.data.sample import SPLITS, Sample
 from graft.errors import UserError
@@ -25,18 +28,12 @@ def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], 
     kept = [sample for sample in samples if sample.split not in (None, "train")]
     missing = [split for split in ("test", "val") if split not in given]
     check_stratum_sizes(pool, missing)
-    generator = random.Random(seed)
-    sizes = {split: round(fractions[split] * len(pool)) for split in missing}
     strata, splits = {sample.stratum for sample in pool}, ["train", *missing]
-    made, left = [], pool
-    for number, split in enumerate(missing):
-        chosen = draw(left, sizes[split], generator, spare=len(missing) - number)
-        made += [replace(sample, split=split) for sample in left if sample.path in chosen]
-        left = [sample for sample in left if sample.path not in chosen]
-    made += [replace(sample, split="train") for sample in left]
+    sizes = {split: round(fractions[split] * len(pool)) for split in missing}
+    made = with_splits(pool, sizes, partial(draw, generator=random.Random(seed)))
     has_groups = any(sample.group for sample in pool)
     if has_groups and lacking(made, strata, splits):
-        made = split_groups(pool, {split: fractions[split] for split in missing}, seed)
+        made = with_splits(pool, sizes, partial(best_fold, seed=seed))
     for name, lacks in lacking(made, strata, splits).items():
         few = " groups (data.keep_together or data.group_column)" if has_groups else ""
         raise UserError(
@@ -44,6 +41,23 @@ def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], 
             "Add images, or give the splits with data.splits=FILE."
         )
     return sorted(kept + made, key=lambda sample: sample.path)
+
+
+def with_splits(
+    pool: Sequence[Sample], sizes: Mapping[str, int], choose: Callable[..., set[str]]
+) -> list[Sample]:
+    """Return the samples with splits, and those that `choose` leaves in train.
+
+    `choose(samples, size, spare)` returns the paths of about `size` samples, and leaves an image of every
+    stratum of the target to each of the `spare` splits that come after.
+    """
+    made: list[Sample] = []
+    left = list(pool)
+    for number, (split, size) in enumerate(sizes.items()):
+        chosen = choose(left, size, spare=len(sizes) - number)
+        made += [replace(sample, split=split) for sample in left if sample.path in chosen]
+        left = [sample for sample in left if sample.path not in chosen]
+    return made + [replace(sample, split="train") for sample in left]
 
 
 def lacking(samples: Sequence[Sample], strata: set[str], splits: Sequence[str]) -> dict[str, list[str]]:
@@ -123,50 +137,35 @@ def group_of(sample: Sample) -> str:
     return f"group {sample.group}" if sample.group else f"path {sample.path}"
 
 
-def split_groups(pool: Sequence[Sample], fractions: dict[str, float], seed: int) -> list[Sample]:
-    """Return the samples with splits in which each group is whole and every stratum occurs, if that can be.
+def best_fold(pool: Sequence[Sample], size: int, spare: int, seed: int) -> set[str]:
+    """Return the paths of about `size` samples: whole groups, with every stratum, if that can be.
 
-    Each split is a fold of scikit-learn's StratifiedGroupKFold: of several shuffles, the one that leaves the
-    fewest strata out and is nearest to the fraction.
-    """
-    made: list[Sample] = []
-    left = sorted(pool, key=lambda sample: sample.path)
-    splits = list(fractions)
-    for number, split in enumerate(splits):
-        size = fractions[split] * len(pool)
-        chosen = best_fold(left, size, later=len(splits) - 1 - number, seed=seed)
-        made += [replace(sample, split=split) for i, sample in enumerate(left) if i in chosen]
-        left = [sample for i, sample in enumerate(left) if i not in chosen]
-    return made + [replace(sample, split="train") for sample in left]
-
-
-def best_fold(samples: Sequence[Sample], size: float, later: int, seed: int) -> set[int]:
-    """Return the indices of the fold nearest to `size` images that has every stratum, and leaves enough.
-
-    Train and `later` splits after this one still need a group of every stratum each.
+    They are a fold of scikit-learn's StratifiedGroupKFold: of several shuffles, the one that leaves the
+    fewest strata out, here and in the `spare` splits after, and is nearest to the size.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # It takes a second to import.
 
+    samples = sorted(pool, key=lambda sample: sample.path)
     strata = [sample.stratum for sample in samples]
     groups = [group_of(sample) for sample in samples]
-    folds = min(len(set(groups)), max(2, round(len(samples) / max(size, 1))))
-    best: tuple[tuple[int, float], set[int]] = ((len(samples), 0.0), set())
+    folds = min(len(set(groups)), max(2, round(len(samples) / max(size, 1))), max(Counter(strata).values()))
     if folds < 2:
         return set()
+
+    def rank(chosen: np.ndarray) -> tuple[int, int]:
+        """Return how many strata this split and the later ones lack, and how far it is from the size."""
+        rest = {(strata[i], groups[i]) for i in set(range(len(samples))).difference(chosen)}
+        left = Counter(name for name, _ in rest)
+        lacks = len(set(strata).difference(strata[i] for i in chosen))
+        return lacks + sum(max(0, spare - left[name]) for name in set(strata)), abs(len(chosen) - size)
+
+    tried: list[np.ndarray] = []
     for shuffle in range(SHUFFLES):
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**31 + shuffle)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About strata of fewer images than folds.
-            parts = list(splitter.split(strata, strata, groups))
-        for rest, chosen in parts:
-            without = len(set(strata) - {strata[i] for i in chosen})
-            for name in sorted(set(strata)):
-                remaining = {groups[i] for i in rest if strata[i] == name}
-                without += max(0, 1 + later - len(remaining))
-            rank = (without, abs(len(chosen) - size))
-            if rank < best[0]:
-                best = rank, {int(i) for i in chosen}
-    return best[1]
+            tried += [chosen for _, chosen in splitter.split(strata, strata, groups)]
+    return {samples[i].path for i in min(tried, key=rank)}
 
 
 def check_splits(samples: dict[str, list[Sample]], task: Task, source: str) -> None:

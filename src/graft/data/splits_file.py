@@ -34,11 +34,13 @@ def read_splits(file: Path, samples: Sequence[Sample]) -> list[Sample]:
     """
     if not file.is_file():
         raise UserError(f"data.splits={file}: there is no such file.")
-    columns, rows = read_rows(file, errors="surrogateescape")
+    columns, read = read_rows(file, errors="surrogateescape")
     if not set(COLUMNS) <= set(columns):
         raise UserError(f"data.splits={file} needs the columns {', '.join(COLUMNS)}.")
     # Another system may have written the same names decomposed.
-    rows = [{**row, "path": composed(row["path"]), "target": class_of(row["target"])} for row in rows]
+    rows = [
+        {**row, "path": composed(row["path"]), "target": class_of(row["target"])} for row in read.values()
+    ]
     by_path = {composed(sample.path): sample for sample in samples}
     refuse(file, "named twice", [p for p, n in Counter(row["path"] for row in rows).items() if n > 1])
     refuse(file, "not in the data folder", [row["path"] for row in rows if row["path"] not in by_path])

@@ -14,13 +14,7 @@ PARQUET = (".parquet", ".pq")
 Row = dict[str, str]
 
 
-def read_rows(file: Path, errors: str = "strict") -> tuple[list[str], list[Row]]:
-    """Return the column names and the rows, see `read_numbered_rows`."""
-    columns, rows = read_numbered_rows(file, errors)
-    return columns, list(rows.values())
-
-
-def read_numbered_rows(file: Path, errors: str = "strict") -> tuple[list[str], dict[int, Row]]:
+def read_rows(file: Path, errors: str = "strict") -> tuple[list[str], dict[int, Row]]:
     """Return the column names and the rows by number as a spreadsheet counts them: the header is row 1.
 
     Each row has every column as text; absent values are empty, and rows without any value are left out.

@@ -1,8 +1,6 @@
 """Checkpoint files: written whole or not at all, and enough by themselves to rebuild the classifier."""
 
 import os
-import pickle
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +10,10 @@ from typing import IO, Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from graft.errors import UserError
+from graft.errors import UserError, reason
+from graft.files import replacing
 from graft.models.backbones import Backbone, build_head, rebuild_backbone
+from graft.models.backbones.weights_file import read_content
 from graft.models.classifier import Classifier
 from graft.preprocessing import Preprocessing
 
@@ -54,35 +54,20 @@ def save_atomically(content: dict[str, Any], target: Path) -> None:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_beside(content, target)
+        with replacing(target, flush=True) as file:
+            lock(file)
+            torch.save(content, file)
     except (OSError, RuntimeError) as error:
         # torch's own writer raises RuntimeError on a full disk.
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        why = getattr(error, "strerror", None) or reason(error)
         raise UserError(
-            f"{target} cannot be written ({reason}): make room there, or choose another folder with "
+            f"{target} cannot be written ({why}): make room there, or choose another folder with "
             "hydra.run.dir=DIR. What was saved before is whole."
         ) from error
     if os.name == "posix":  # The rename survives a power cut; Windows cannot flush a folder.
         descriptor = os.open(target.parent, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-
-
-def write_beside(content: dict[str, Any], target: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            lock(file)
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is not None:
-                Path(name).replace(target)  # While it is locked.
-        if fcntl is None:
-            Path(name).replace(target)  # Windows renames closed files only.
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def lock(file: IO[bytes]) -> None:
@@ -112,12 +97,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, TypeError, LookupError, pickle.PickleError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, LookupError | TypeError | pickle.PickleError):
-            reason = "it holds non-tensor objects"  # torch's own words advise to run its code.
-        raise UserError(f"{path} is damaged or no checkpoint ({reason}).") from error
+        checkpoint = read_content(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged or no checkpoint ({error}).") from error
     if not isinstance(checkpoint, dict) or DESCRIPTION not in checkpoint:
         raise UserError(
             f"{path} is no checkpoint of Graft's; a file of plain weights goes to model.weights=PATH."

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Self
 
 from graft.tasks import Target
 from graft.tasks.calibration import expected_calibration_error, fit_temperature
-from graft.tasks.task import UNSURE, Task, refuse_loss
+from graft.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Multiclass(Task):
 
     name = "multiclass"
     has_classes = True
+    losses = "cross_entropy or focal"
     sections = ("classes", "confusion", "reliability", "precision_recall", "mistakes", "uncertain")
     curves = ("accuracy",)
 
@@ -56,23 +57,14 @@ class Multiclass(Task):
             "weight": torch.tensor([len(targets) / (len(counts) * counts[name]) for name in self.columns])
         }
 
-    def check_loss(self, loss: nn.Module, name: str) -> None:
-        try:
-            value = loss(torch.zeros(2, len(self.columns)), torch.zeros(2, dtype=torch.int64))
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise refuse_loss(self, name, "cross_entropy or focal") from error
-        if value.ndim:
-            raise refuse_loss(self, name, "cross_entropy or focal")
-
     def scores(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=1)
 
     def predict(self, logits: Tensor) -> Tensor:
         return (logits / self.temperature).softmax(dim=1)
 
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        best = max(range(len(values)), key=values.__getitem__)
-        return self.columns[best] if values[best] >= threshold else UNSURE
+    def answer(self, values: Sequence[float]) -> str:
+        return self.columns[max(range(len(values)), key=values.__getitem__)]
 
     def decided(self, logits: Tensor, targets: Tensor, calibrate: bool) -> tuple[Self, dict[str, float]]:
         if not calibrate:

@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import binary_precision_recall_curve
 from typing_extensions import Self
 
 from graft.tasks import Target
-from graft.tasks.task import Task, refuse_loss, with_enough
+from graft.tasks.task import Task, with_enough
 
 YES, NO = ("1", "1.0", "true", "yes", "y", "t"), ("0", "0.0", "false", "no", "n", "f", "")
 FEWEST = 10  # images with the same labels that form a stratum of their own
@@ -30,6 +30,8 @@ class Multilabel(Task):
 
     name = "multilabel"
     fits_thresholds = True
+    losses = "binary_cross_entropy or focal"
+    other_losses = (nn.CrossEntropyLoss,)  # It would take the labels for probabilities of one class.
     sections = ("classes", "precision_recall", "mistakes")
     curves = ("average_precision",)
 
@@ -64,15 +66,6 @@ class Multilabel(Task):
         counts = [sum(name in target for target in targets) for name in self.columns]
         return {"pos_weight": torch.tensor([(len(targets) - n) / max(1, n) for n in counts])}
 
-    def check_loss(self, loss: nn.Module, name: str) -> None:
-        instead = "binary_cross_entropy or focal"
-        if isinstance(loss, nn.CrossEntropyLoss):  # It would take the labels for probabilities of one class.
-            raise refuse_loss(self, name, instead)
-        try:
-            loss(torch.zeros(2, len(self.columns)), torch.zeros(2, len(self.columns)))
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise refuse_loss(self, name, instead) from error
-
     def scores(self, logits: Tensor) -> Tensor:
         """Return probabilities, stretched so that the threshold of every label lies at 0.5.
 
@@ -89,8 +82,7 @@ class Multilabel(Task):
     def predict(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        del threshold  # Every label has its own.
+    def answer(self, values: Sequence[float]) -> str:
         named = zip(self.columns, values, self.thresholds, strict=True)
         return self.separator.join(name for name, value, limit in named if value >= limit)
 

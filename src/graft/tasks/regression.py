@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from graft.errors import UserError
 from graft.tasks import Target
-from graft.tasks.task import Task, refuse_loss, with_enough
+from graft.tasks.task import Task, with_enough
 
 MOST_BINS, FEWEST = 10, 10  # strata, and images in each
 
@@ -29,6 +29,8 @@ class Regression(Task):
     std: tuple[float, ...] = ()
 
     name = "regression"
+    losses = "mse, mae or huber"
+    other_losses = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
     sections = ("numbers", "mistakes")
     curves = ("mae",)
 
@@ -78,15 +80,6 @@ class Regression(Task):
     def training_loss(self, entry: Mapping[str, object], targets: Sequence[Target]) -> nn.Module:
         return NormalisedLoss(super().training_loss(entry, targets), self)
 
-    def check_loss(self, loss: nn.Module, name: str) -> None:
-        instead = "mse, mae or huber"
-        if isinstance(loss, nn.CrossEntropyLoss | nn.BCEWithLogitsLoss):
-            raise refuse_loss(self, name, instead)
-        try:
-            loss(torch.zeros(2, len(self.columns)), torch.zeros(2, len(self.columns)))
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise refuse_loss(self, name, instead) from error
-
     def scores(self, logits: Tensor) -> Tensor:
         return self.predict(logits).squeeze(1)
 
@@ -97,8 +90,7 @@ class Regression(Task):
         mean, std = (logits.new_tensor(values) for values in (self.mean, self.std))
         return logits * std + mean
 
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        del threshold
+    def answer(self, values: Sequence[float]) -> str:
         return ";".join(f"{value:.6g}" for value in values)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from hydra.utils import get_object, instantiate
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -15,7 +16,6 @@ from typing_extensions import Self
 from graft.errors import UserError, import_allowed
 from graft.tasks import Target
 
-UNSURE = "unsure"
 SIZES = ("num_classes", "num_labels", "num_columns")  # names that metrics have for the number of outputs
 
 
@@ -35,6 +35,8 @@ class Task(ABC):
     sections: ClassVar[tuple[str, ...]]  # what a report shows of the test
     has_classes: ClassVar[bool] = False  # whether a target is one class
     fits_thresholds: ClassVar[bool] = False  # whether decisions are always fitted to validation images
+    losses: ClassVar[str]  # what `loss` may be, for people
+    other_losses: ClassVar[tuple[type[nn.Module], ...]] = ()  # that take such targets for something else
     curves: ClassVar[tuple[str, ...]]  # metrics whose learning curves a report shows, beside the loss
 
     # Targets
@@ -77,12 +79,16 @@ class Task(ABC):
         arguments = dict(entry)
         balanced = arguments.pop("class_weights", None) == "balanced"
         loss: nn.Module = instantiate(arguments, **(self.class_weights(targets) if balanced else {}))
-        self.check_loss(loss, str(entry["_target_"]))
+        logits = torch.zeros(2, len(self.columns))
+        try:
+            value = loss(logits, torch.zeros(2, dtype=torch.int64) if self.has_classes else logits)
+            fits = value.numel() == 1 and not isinstance(loss, self.other_losses)
+        except (RuntimeError, ValueError, IndexError):
+            fits = False
+        if not fits:
+            name = entry["_target_"]
+            raise UserError(f"loss._target_={name} does not fit task={self.name}: write loss={self.losses}.")
         return loss
-
-    @abstractmethod
-    def check_loss(self, loss: nn.Module, name: str) -> None:
-        """Raise UserError for a loss that is meant for another kind of target."""
 
     # Metrics
 
@@ -110,8 +116,8 @@ class Task(ABC):
         """Return `[B, C]` for people: probabilities, or values in the target's unit."""
 
     @abstractmethod
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        """Return the decision for one row of `predict`; `unsure` where no class reaches `threshold`."""
+    def answer(self, values: Sequence[float]) -> str:
+        """Return the decision for one row of `predict`."""
 
     def decided(self, logits: Tensor, targets: Tensor, calibrate: bool) -> tuple[Self, dict[str, float]]:
         """Fit what turns outputs into decisions to validation logits; return the task and what was fitted."""
@@ -147,7 +153,3 @@ def with_enough(strata: Sequence[str], fewest: int) -> list[str]:
     rest = sum(count for count in counts.values() if count < fewest)
     joined = "rest" if rest >= fewest or rest == len(strata) else counts.most_common(1)[0][0]
     return [name if counts[name] >= fewest else joined for name in strata]
-
-
-def refuse_loss(task: Task, name: str, instead: str) -> UserError:
-    return UserError(f"loss._target_={name} does not fit task={task.name}: write loss={instead}.")

@@ -9,13 +9,13 @@ from graft.errors import UserError
 log = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "clang++", "cl")
-# Passes of an image through the network from which on compiling is taken to pay on a GPU: there a step
-# takes milliseconds and compiling a minute or two.
+# Passes of an image through the network from which on compiling saves time on a GPU, where a step takes
+# milliseconds and compiling a minute or two.
 ENOUGH_PASSES = 1_000_000
 
 
 def resolve_compile(choice: bool | str, device: str, passes: int) -> bool:
-    """Return whether to compile for so many `passes` of training images through a network that learns.
+    """Return whether to compile for so many `passes` of training images through a trainable backbone.
 
     `auto` compiles long runs on a GPU only: on CPUs the training step was not faster (docs/benchmarks.md).
     Raises UserError where `true` lacks a C++ compiler.

@@ -14,25 +14,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 KILLED_WORKER = "is killed by signal: Terminated"  # PyTorch's words about a process of a DataLoader
 
 
-class Termination:
-    """Python's handler of SIGTERM while a run lasts.
-
-    Within a loop of Lightning, Lightning's own handler calls this one and ends the loop after the batch.
-    Elsewhere, such as in the feature pass, the run ends at once.
-    """
-
-    def __init__(self) -> None:
-        self.was_asked_for = False
-
-    def __call__(self, number: int, frame: Any) -> None:
-        """Note the signal; end the run where Lightning does not."""
-        self.was_asked_for = True
-        # A scheduler signals the workers of a DataLoader too; their end is no error then.
-        ignore("SIGCHLD", signal.SIG_DFL)
-        if signal.getsignal(signal.SIGTERM) is self:
-            raise SIGTERMException
-
-
 @contextmanager
 def exit_when_interrupted(last_checkpoint: Path) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into the exit codes 130 and 143, and one line on stderr.
@@ -43,12 +24,23 @@ def exit_when_interrupted(last_checkpoint: Path) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread gets signals.
         return
-    termination = Termination()
-    before = signal.signal(signal.SIGTERM, termination)
+    was_terminated = False
+
+    def terminate(number: int, frame: Any) -> None:
+        nonlocal was_terminated
+        was_terminated = True
+        # A scheduler signals the workers of a DataLoader too; their end is no error then.
+        ignore("SIGCHLD", signal.SIG_DFL)
+        # Within a loop, Lightning's own handler calls this one and ends the loop after the batch. Elsewhere,
+        # such as in the feature pass, the run ends at once.
+        if signal.getsignal(signal.SIGTERM) is terminate:
+            raise SIGTERMException
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except BaseException as error:
-        code = exit_code(error, termination.was_asked_for)
+        code = exit_code(error, was_terminated)
         if code is None:
             signal.signal(signal.SIGTERM, before)
             raise
@@ -56,7 +48,9 @@ def exit_when_interrupted(last_checkpoint: Path) -> Iterator[None]:
             ignore(name)
         ignore("SIGCHLD", signal.SIG_DFL)
         if getattr(rank_zero_only, "rank", 0) == 0:
-            sys.stderr.write(f"stopped; {how_to_go_on(last_checkpoint)}\n")
+            has_epoch = last_checkpoint.is_file()
+            how = f"go on from the last finished epoch with resume={last_checkpoint}"
+            sys.stderr.write(f"stopped; {how if has_epoch else 'no epoch was finished'}\n")
         raise SystemExit(code) from None
     signal.signal(signal.SIGTERM, before)
 
@@ -81,10 +75,3 @@ def exit_code(error: BaseException | None, was_terminated: bool) -> int | None:
             return 143
         error = error.__cause__ or error.__context__
     return None
-
-
-def how_to_go_on(last_checkpoint: Path) -> str:
-    """Return the setting that resumes, where an epoch has been finished."""
-    if last_checkpoint.is_file():
-        return f"go on from the last finished epoch with resume={last_checkpoint}"
-    return "no epoch was finished, there is nothing to go on from"

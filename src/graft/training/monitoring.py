@@ -35,6 +35,6 @@ def better_direction(module: L.LightningModule, monitor: str, mode: str = "auto"
 
 
 def monitor_summary(monitor: str, direction: Mode) -> str:
-    better = "lower" if direction == "min" else "higher"
-    ties = "the later epoch" if monitor == "val/loss" else "the lower val/loss, then to the later epoch"
-    return f"best       the epoch with the {better} {monitor}; a tie goes to {ties}"
+    ranks = {monitor: direction, "val/loss": "min"}
+    words = [f"{'lowest' if better == 'min' else 'highest'} {name}" for name, better in ranks.items()]
+    return f"best       {', then '.join(words)}, then the latest epoch"

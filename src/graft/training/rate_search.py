@@ -1,9 +1,9 @@
 """The learning-rate range test of `learning_rate=auto`: a short training at rising rates."""
 
+import copy
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOWEST_RATE, HIGHEST_RATE = 1e-6, 10.0
-MOST_STEPS = 100
-STEPS_A_DECADE = round((MOST_STEPS - 1) / math.log10(HIGHEST_RATE / LOWEST_RATE))
+RATES: list[float] = np.geomspace(1e-6, 10.0, num=100).tolist()  # of the head, tried in turn
+STEPS_A_DECADE = round((len(RATES) - 1) / math.log10(RATES[-1] / RATES[0]))
 SMOOTHING = 4  # steps to either side that a loss is averaged with
 TOO_HIGH = 4.0  # times the lowest smoothed loss: the rates from here on only diverge
 LEAST_CERTAINTY = 3.0  # standard errors that a fall of the loss is away from none
@@ -55,22 +54,22 @@ def choose_learning_rate(trainer: L.Trainer, module: TransferModule, data: Image
     steps = len(curve.losses)
     if steps <= STEPS_A_DECADE:
         raise UserError(
-            f"learning_rate=auto: the loss is out of bounds after {steps} of the smallest steps; "
-            "look at the data and the settings, or write learning_rate=NUMBER."
+            f"learning_rate=auto: the loss diverges within {steps} steps at the smallest learning rates; "
+            "check the data and the settings, or write learning_rate=NUMBER."
         )
     rate = fastest_fall(curve)
     file = show(trainer, curve, rate)
     if rate is None:
         raise UserError(
-            f"learning_rate=auto: the loss never clearly decreases in {steps} steps from {LOWEST_RATE:g} to "
+            f"learning_rate=auto: the loss never clearly decreases in {steps} steps from {RATES[0]:g} to "
             f"{curve.rates[-1]:.2g} (curve in {file}); write learning_rate=NUMBER."
         )
-    log.info("rate       %g: the loss falls fastest there (%d steps of a range test, %s)", rate, steps, file)
+    log.info("rate       %g: the loss falls fastest there in %d steps\n  curve    %s", rate, steps, file)
     return replace(module.learning_rates, head=rate)
 
 
 def range_test(module: TransferModule, data: ImageDataModule, device: torch.device) -> Curve:
-    """Train the module's phase in 32 bits with a rate that grows exponentially, until the loss shoots up.
+    """Train a copy of the module in 32 bits with a rate that grows exponentially, until the loss shoots up.
 
     Smith 2015, Cyclical Learning Rates for Training Neural Networks, section 3.3. The rates of all parameter
     groups grow together, so their ratios are those of training. One batch makes a step. Module, data and
@@ -78,13 +77,14 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
     """
     rates: list[float] = []
     losses: list[float] = []
-    with left_untouched(module), isolate_rng():
-        module.to(device).train()
-        rates_of_groups = replace(module.learning_rates, head=module.phase.rate)
-        optimizer = module.make_optimizer(parameter_groups(module.classifier, rates_of_groups))
+    trial = copy.deepcopy(module).to(device).train()
+    trial.train_forward = trial.classifier.forward_with_auxiliary  # A compiled one is the module's.
+    with isolate_rng():
+        rates_of_groups = replace(trial.learning_rates, head=trial.phase.rate)
+        optimizer = trial.make_optimizer(parameter_groups(trial.classifier, rates_of_groups))
         shares = [group["lr"] for group in optimizer.param_groups]
-        for rate, (inputs, labels) in zip(rising_rates(), endless_batches(data), strict=False):
-            loss, _ = module.training_loss((inputs.to(device), labels.to(device)))
+        for rate, (inputs, labels) in zip(RATES, endless_batches(data), strict=False):
+            loss, _ = trial.training_loss((inputs.to(device), labels.to(device)))
             if not math.isfinite(loss.item()):
                 break
             rates.append(rate)
@@ -100,10 +100,6 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
     return Curve(rates, losses)
 
 
-def rising_rates() -> list[float]:
-    return np.geomspace(LOWEST_RATE, HIGHEST_RATE, MOST_STEPS).tolist()
-
-
 def endless_batches(data: ImageDataModule) -> Iterator[Batch]:
     loader = data.train_dataloader()
     epoch = 0
@@ -113,38 +109,11 @@ def endless_batches(data: ImageDataModule) -> Iterator[Batch]:
         epoch += 1
 
 
-@contextmanager
-def left_untouched(module: TransferModule) -> Iterator[None]:
-    """Put device, parameters, buffers, modes and what learns back to what they were, to the last bit."""
-    device = module.device
-    values = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors(module)}
-    learns = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
-    modes = {name: part.training for name, part in module.named_modules()}
-    try:
-        yield
-    finally:
-        module.to(device)
-        with torch.no_grad():
-            for name, tensor in tensors(module):
-                tensor.copy_(values[name])
-        for name, parameter in module.named_parameters():
-            parameter.requires_grad_(learns[name])
-            parameter.grad = None
-        for name, part in module.named_modules():
-            part.training = modes[name]
-
-
-def tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
-
-
 def smoothed(losses: list[float]) -> np.ndarray:
     """Return every loss averaged with its neighbours; unlike a running average this does not lag behind."""
-    sums = np.concatenate([[0.0], np.cumsum(losses)])
-    steps = np.arange(len(losses))
-    first, end = np.maximum(steps - SMOOTHING, 0), np.minimum(steps + SMOOTHING + 1, len(losses))
-    mean: np.ndarray = (sums[end] - sums[first]) / (end - first)
-    return mean
+    window = np.ones(2 * SMOOTHING + 1)
+    sums, counts = (np.convolve(values, window) for values in (losses, np.ones(len(losses))))
+    return np.asarray(sums / counts)[SMOOTHING:-SMOOTHING]
 
 
 def fastest_fall(curve: Curve) -> float | None:
@@ -155,16 +124,15 @@ def fastest_fall(curve: Curve) -> float | None:
     below the rate of the lowest loss, it keeps away from where training diverges. A fall that the scatter of
     the batches explains does not count.
     """
+    from scipy.stats import linregress  # Takes a while to import.
+
     end = int(smoothed(curve.losses).argmin()) + 1
     steepest, chosen = 0.0, None
     for first in range(end - STEPS_A_DECADE):
         decade = slice(first, first + STEPS_A_DECADE + 1)
-        x, y = np.log10(curve.rates[decade]), np.asarray(curve.losses[decade])
-        x, y = x - x.mean(), y - y.mean()
-        slope = (x @ y) / (x @ x)
-        error = math.sqrt(np.square(y - slope * x).sum() / (len(x) - 2) / (x @ x))
-        if slope < min(steepest, -LEAST_CERTAINTY * error):
-            steepest, chosen = slope, curve.rates[first + STEPS_A_DECADE // 2]
+        line = linregress(np.log10(curve.rates[decade]), curve.losses[decade])
+        if line.slope < min(steepest, -LEAST_CERTAINTY * line.stderr):
+            steepest, chosen = line.slope, curve.rates[first + STEPS_A_DECADE // 2]
     return None if chosen is None else float(f"{chosen:.2g}")
 
 
@@ -175,7 +143,7 @@ def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
     figure.savefig(file)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure("learning_rate", figure)
+            logger.experiment.add_figure("while training/range test", figure)
     return file
 
 
@@ -188,9 +156,7 @@ def draw(curve: Curve, rate: float | None) -> "Figure":
     axes.plot(curve.rates, curve.losses, ".", color="0.7", markersize=4, label="loss of a batch")
     axes.plot(curve.rates, level, color="#0072B2", linewidth=2, label="smoothed")
     if rate is not None:
-        height = float(np.interp(math.log(rate), np.log(curve.rates), level))
-        axes.axvline(rate, color="#D55E00", linestyle="--", linewidth=1)
-        axes.plot([rate], [height], "o", color="#D55E00", markersize=9, label=f"chosen: {rate:g}")
+        axes.axvline(rate, color="#D55E00", linestyle="--", linewidth=1, label=f"chosen: {rate:g}")
     axes.set_xscale("log")
     # One wild batch must not flatten the rest of the curve.
     axes.set_ylim(0, 1.1 * float(max(level.max(), np.median(curve.losses))))

@@ -36,10 +36,6 @@ class Fitted:
     checkpoints: BestAndLast
     history: History  # The test loads the callbacks of the best epoch, which lack what came after it.
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.settings["paths"]["run"])
-
 
 def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predictions) -> FinishedRun:
     """Return the record of the run; `decision_metrics` are those of `Task.decided`."""
@@ -55,7 +51,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         **decision_metrics,
     }
     return FinishedRun(
-        folder=run.folder,
+        folder=Path(run.settings["paths"]["run"]),
         settings=run.settings,
         overrides=list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None,
         network=f"{classifier.backbone.name} ({classifier.backbone.source})",
@@ -72,6 +68,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         targets=tested.targets,
         checkpoint=run.checkpoints.best_path,
         is_first_process=trainer.is_global_zero,
+        lower_is_better=run.checkpoints.mode == "min",
     )
 
 
@@ -108,4 +105,4 @@ def write_results(run: FinishedRun) -> None:
     log.info("\ntest metrics of the best checkpoint (epoch %d)", run.metrics["best_epoch"])
     log.info("%s\n", results_table(run.metrics))
     has_curves = bool(run.settings["logger"].get("tensorboard"))
-    log.info(next_steps(run.folder, run.checkpoint, run.overrides or [], has_curves))
+    log.info(next_steps(run.folder, run.checkpoint, has_curves))

@@ -1,5 +1,6 @@
 """What a resumed run may change of its settings: a short list. All else has to be as it was."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,29 +51,34 @@ GLOBAL_BATCH = "data.batch_size x processes x trainer.accumulate_grad_batches"
 
 
 def settings_that_matter(settings: Mapping[str, Any], trainer: L.Trainer) -> dict[str, Any]:
-    """Return the settings that a resumed run has to share, `auto` as the Trainer resolved it."""
+    """Return the settings that a resumed run has to share, by dotted name, as the Trainer resolved them."""
     folders = sorted(filter(None, settings["paths"].values()), key=len, reverse=True)
-    kept: dict[str, Any] = without_folders(dict(settings), folders)
-    data, options = kept["data"], kept["trainer"]
-    kept[GLOBAL_BATCH] = data["batch_size"] * trainer.world_size * options["accumulate_grad_batches"]
-    options["precision"] = str(trainer.precision)
-    if data.get("cache") in ("ram", "disk"):
-        data["cache"] = (
-            "ram or disk"  # Random crops come out of decoded images; where those are does not matter.
-        )
-    for key in MAY_DIFFER:
-        *groups, name = key.split(".")
-        holder: Any = kept
-        for group in groups:
-            holder = holder.get(group) or {}
-        holder.pop(name, None)
+    free = tuple(f"{name}." for name in MAY_DIFFER)
+    kept = {
+        name: without_folders(value, folders)
+        for name, value in leaves(settings)
+        if not f"{name}.".startswith(free)
+    }
+    images, batches = settings["data"]["batch_size"], settings["trainer"]["accumulate_grad_batches"]
+    kept[GLOBAL_BATCH] = images * trainer.world_size * batches
+    kept["trainer.precision"] = str(trainer.precision)
+    if settings["learning_rate"] == "auto":
+        kept["optimizer.lr"] = "auto"
+    if kept.get("data.cache") in ("ram", "disk"):
+        kept["data.cache"] = "ram or disk"  # Both hold the images that random crops come out of.
     return kept
 
 
+def leaves(node: Mapping[str, Any], parents: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{parents}{key}.")
+        else:
+            yield f"{parents}{key}", value
+
+
 def without_folders(value: Any, folders: Sequence[str]) -> Any:
-    """Return a deep copy whose texts lack the folders: a run in another one has the same settings."""
-    if isinstance(value, dict):
-        return {key: without_folders(entry, folders) for key, entry in value.items()}
+    """Return a value whose texts lack the folders: a run in another one has the same settings."""
     if isinstance(value, list):
         return [without_folders(entry, folders) for entry in value]
     for folder in folders if isinstance(value, str) else ():
@@ -80,9 +86,16 @@ def without_folders(value: Any, folders: Sequence[str]) -> Any:
     return value
 
 
-def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raise one UserError that names every setting that differs, with both values."""
-    changed = {name: (was, now) for name, was, now in differences(saved, asked)}
+def refuse_other_settings(path: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise one UserError that names every setting that differs in type or value, with both values.
+
+    A setting that is not there is null.
+    """
+    changed = {}
+    for name in dict.fromkeys([*saved, *asked]):
+        was, now = saved.get(name), asked.get(name)
+        if json_of(was) != json_of(now):
+            changed[name] = (was, now)
     own = {name: pair for name, pair in changed.items() if not repeats(name, pair, changed)}
     if not own:
         return
@@ -90,45 +103,22 @@ def refuse_other_settings(path: Path, saved: dict[str, Any], asked: dict[str, An
         f"{name}={written(was)}, this run has {name}={written(now)}" for name, (was, now) in own.items()
     )
     raise UserError(
-        f"resume: {path} was made with {values}. Write what it was made with to continue, or leave "
-        "resume out for a new run."
+        f"resume: {path} was made with {values}. To continue it, write the values that it was made with; "
+        "for a new run, leave resume out."
     )
+
+
+def json_of(value: Any) -> str:
+    """Return a text that differs for values of different types: 1 is neither true nor 1.0."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def written(value: Any) -> str:
+    """Return a value as a person types it."""
+    return json_of(value).replace('"', "")
 
 
 def repeats(name: str, pair: tuple[Any, Any], changed: Mapping[str, tuple[Any, Any]]) -> bool:
     """Return whether a difference only repeats another, as `data.seed` repeats `seed`."""
     keys = name.split(".")
     return any(changed.get(".".join(keys[start:])) == pair for start in range(1, len(keys)))
-
-
-def differences(saved: Any, asked: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted name and both values of every entry that differs in type or value.
-
-    An entry that is not there is null.
-    """
-    if isinstance(saved, dict) and isinstance(asked, dict):
-        for key in dict.fromkeys([*saved, *asked]):
-            yield from differences(saved.get(key), asked.get(key), f"{name}.{key}" if name else str(key))
-    elif not is_same(saved, asked):
-        yield name, saved, asked
-
-
-def is_same(a: Any, b: Any) -> bool:
-    """Return whether two plain values are equal in type as well: 1 is neither true nor 1.0."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(is_same, a, b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(is_same(a[key], b[key]) for key in a)
-    return bool(a == b)
-
-
-def written(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{written(entry)}" for key, entry in value.items()) + "}"
-    return str(value)

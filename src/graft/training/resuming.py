@@ -1,9 +1,8 @@
 """Finds the checkpoint to continue from, and refuses to continue another run."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ from graft.errors import UserError
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint
 from graft.models.freezing import Phase
 from graft.training.module import Position
-from graft.training.optimizers import LearningRates
 from graft.training.resumable_settings import refuse_other_settings, settings_that_matter
 
 log = logging.getLogger(__name__)
-
-# Where the first process of a run tells those that it starts which checkpoint is the newest.
-NEWEST = "GRAFT_NEWEST_CHECKPOINT"
 
 
 @dataclass(frozen=True)
@@ -30,12 +25,9 @@ class Resumption:
     position: Position
     phase_is_over: bool  # whether early stopping ended it before its last epoch
     next_epoch: int
-    phases: list[dict[str, Any]]  # the schedule it was made with; see `described`
+    phases: dict[str, Any]  # the schedule it was made with; see `described`
     images: str  # see `LabelledImages.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that the search chose
-
-    def learning_rates(self, asked: LearningRates) -> LearningRates:
-        return replace(asked, head=self.learning_rate)
 
     def refuse_other_images(self, digest: str) -> None:
         """Raise a UserError where the run's images, classes or splits are not the checkpoint's.
@@ -46,7 +38,7 @@ class Resumption:
             splits = self.path.parent.parent / "splits.csv"
             raise UserError(
                 f"resume: {self.path} was made with other images, classes or splits; "
-                f"write data.splits={splits} to go on with its own."
+                f"write data.splits={splits} to continue with its own."
             )
 
     def refuse_other_phases(self, phases: Sequence[Phase]) -> None:
@@ -54,19 +46,12 @@ class Resumption:
 
         The number of epochs may differ from the checkpoint's phase on, as `trainer.max_epochs` changes it.
         """
-        asked = described(phases)
-        if len(asked) != len(self.phases):
-            raise UserError(
-                f"resume: {self.path} was made with the phases {names(self.phases)}; this run has "
-                f"{names(asked)}. Change freeze and finetuning back to what they were."
-            )
-        for number, (was, now) in enumerate(zip(self.phases, asked, strict=True)):
-            for key in was:
-                if was[key] != now[key] and (key != "epochs" or number < self.position.phase):
-                    raise UserError(
-                        f"resume: {self.path} was made with a phase {number + 1} ({was['name']}) whose "
-                        f"{key} is {was[key]}; in this run it is {now[key]}."
-                    )
+        free = {f"phase {number} epochs" for number in range(self.position.phase + 1, len(phases) + 1)}
+        saved, asked = (
+            {key: value for key, value in found.items() if key not in free}
+            for found in (self.phases, described(phases))
+        )
+        refuse_other_settings(self.path, saved, asked)
         end = self.position.phase_began_at + phases[self.position.phase].epochs
         if self.next_epoch > end:
             raise UserError(
@@ -75,45 +60,40 @@ class Resumption:
             )
 
 
-def described(phases: Sequence[Phase]) -> list[dict[str, Any]]:
-    return [{**asdict(phase), "trainable": list(phase.trainable)} for phase in phases]
-
-
-def names(phases: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(phase["name"] for phase in phases)
+def described(phases: Sequence[Phase]) -> dict[str, Any]:
+    """Return the phases as settings: `phase 1 epochs`, `phase 1 trainable`, ..."""
+    return {
+        f"phase {n} {key}": value for n, phase in enumerate(phases, 1) for key, value in vars(phase).items()
+    }
 
 
 def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumption | None:
-    """Return what `resume` names: nothing, a path, or the newest run's last checkpoint.
+    """Return what `resume` names, None where it names nothing.
 
-    Raises UserError where the checkpoint is not there, damaged, or was made with other settings.
+    In place of a damaged `last.ckpt`, the `best.ckpt` beside it is taken. Raises UserError where there is no
+    whole checkpoint, or it was made with other settings.
     """
-    resume = settings["resume"]
-    if resume is None:
+    if settings["resume"] is None:
         return None
-    path = newest_checkpoint(settings) if resume == "last" else Path(resume)
+    path = Path(settings["resume"])
     try:
         checkpoint = read_checkpoint(path)
     except UserError as error:
         best = path.with_name("best.ckpt")
-        if resume != "last" or not best.is_file():
+        if path.name != "last.ckpt" or not best.is_file():
             raise
         log.warning("%s Continuing from %s instead.", error, best)
         path, checkpoint = best, read_checkpoint(best)
     description = checkpoint[DESCRIPTION]
-    learning_rate = description["learning_rate"]
-    saved, asked = description["settings"], settings_that_matter(settings, trainer)
-    if settings["learning_rate"] == "auto":
-        # A rate that a search has chosen is taken over; to search now would be too late.
-        asked["optimizer"]["lr"] = saved["optimizer"]["lr"] if description["finds_rate"] else "auto"
-    elif description["finds_rate"]:
-        saved["optimizer"]["lr"] = learning_rate
+    saved, asked = dict(description["settings"]), settings_that_matter(settings, trainer)
+    if saved["optimizer.lr"] == "auto" != asked["optimizer.lr"]:
+        saved["optimizer.lr"] = description["learning_rate"]
     refuse_other_settings(path, saved, asked)
     epochs, asked_epochs = description["max_epochs"], settings["trainer"]["max_epochs"]
     if epochs != asked_epochs:
         log.warning(
-            "trainer.max_epochs was %s and is %s now: from here on the run is not the one that would "
-            "have gone on, its learning rates follow the new number.",
+            "trainer.max_epochs was %s and is %s now: from here on, the learning rates follow the new "
+            "number, so this run differs from one that was never stopped.",
             epochs,
             asked_epochs,
         )
@@ -127,27 +107,5 @@ def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumpti
         next_epoch=checkpoint["epoch"] + 1,
         phases=description["phases"],
         images=description["images"],
-        learning_rate=learning_rate,
+        learning_rate=description["learning_rate"],
     )
-
-
-def last_checkpoint(settings: Mapping[str, Any]) -> Path:
-    return Path(settings["paths"]["run"]) / "checkpoints" / "last.ckpt"
-
-
-def newest_checkpoint(settings: Mapping[str, Any]) -> Path:
-    """Return the run's own `last.ckpt`, or the one that was written last below the folder of all runs.
-
-    Processes that another one of the run has started take the one that it chose: meanwhile a run beside
-    this one may have saved a newer one.
-    """
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and NEWEST in os.environ:
-        return Path(os.environ[NEWEST])
-    runs = Path(settings["paths"]["logs"]) / "train" / "runs"
-    finished = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
-    own = last_checkpoint(settings)
-    if not own.is_file() and not finished:
-        raise UserError(f"resume=last: no run in {runs} has a checkpoint; write resume=PATH.")
-    newest = own if own.is_file() else finished[-1]
-    os.environ[NEWEST] = str(newest)
-    return newest

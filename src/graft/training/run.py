@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from graft.errors import UserError
 from graft.features.cache import FeatureCache  # room: features
 from graft.finished_run import FinishedRun
 from graft.memory import keep_freed_memory
-from graft.models.checkpoints import replace_task
+from graft.models.checkpoints import read_checkpoint, replace_task
 from graft.training.building import (
     build_classifier,
     build_data,
@@ -25,28 +26,29 @@ from graft.training.building import (
     plan_phases,
 )
 from graft.training.callbacks.checkpoints import BestAndLast
-from graft.training.callbacks.predictions import KeepPredictions, Predictions, saved_validation
+from graft.training.callbacks.predictions import VALIDATION, KeepPredictions, Predictions
 from graft.training.interruption import exit_when_interrupted
 from graft.training.lightning_internals import callbacks_of
 from graft.training.monitoring import better_direction, monitor_summary
 from graft.training.phases import fit_phases
 from graft.training.record import Fitted, record_of, write_results
-from graft.training.resuming import find_resumption, last_checkpoint
+from graft.training.resuming import find_resumption
 from graft.training.summary import data_summary, machine_summary, network_summary
 from graft.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> FinishedRun:
+def train(config: DictConfig, recipe: Callable[[dict[str, Any]], Fitted] | None = None) -> FinishedRun:
     """Train as the settings say, test the best checkpoint, and return the record of the run.
 
-    Raises UserError for a setting that does not fit the data, the network or the machine.
+    A `recipe` fits in place of `fit`. Raises UserError for a setting that does not fit the data, the network
+    or the machine.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     try:
-        with exit_when_interrupted(last_checkpoint(settings)):
-            return finish(fit(settings))
+        with exit_when_interrupted(Path(settings["paths"]["run"]) / "checkpoints" / "last.ckpt"):
+            return finish((recipe or fit)(settings))
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):
@@ -81,15 +83,15 @@ def fit(settings: dict[str, Any]) -> Fitted:
     if trainer.is_global_zero:
         images.write_splits(Path(settings["paths"]["run"]) / "splits.csv")
     log.info(data_summary(images))
-    log.info(network_summary(classifier, data.preprocessing, phases))
+    log.info(network_summary(classifier, data.preprocessing))
     log.info(machine_summary(trainer))
     log.info(monitor_summary(checkpoints.monitor, direction))
 
     if resumption:
         data.first_epoch = resumption.next_epoch
         if trainer.is_global_zero:
-            checkpoints.continue_from(resumption.path)  # The others learn in `setup` whether it is lost.
-        module.learning_rates = resumption.learning_rates(module.learning_rates)
+            checkpoints.continue_from(resumption.path)  # `setup` tells the other processes.
+        module.learning_rates = replace(module.learning_rates, head=resumption.learning_rate)
     fit_phases(
         trainer,
         module,
@@ -107,10 +109,14 @@ def fit(settings: dict[str, Any]) -> Fitted:
 
 
 def finish(fitted: Fitted) -> FinishedRun:
-    """Fit the decision to validation images, test the best checkpoint, and write what came out."""
+    """Fit the decision to validation images, test the best checkpoint, and write what came out.
+
+    The test restores the best epoch's callbacks with its weights, so what they gathered later is in `fitted`.
+    """
     trainer, module, checkpoints = fitted.trainer, fitted.module, fitted.checkpoints
     if "test" not in fitted.data.features or checkpoints.best_epoch < module.position.phase_began_at:
-        # The test reads images where its features are not cached, or those of another phase's network.
+        # The test reads images where their cached features are missing, or the best epoch is of an earlier
+        # phase: cached features come from the network of the last one.
         fitted.data.features = {}
     calibrates = fitted.settings["calibrate"]
     metrics: dict[str, float] = {}
@@ -124,7 +130,7 @@ def finish(fitted: Fitted) -> FinishedRun:
         if calibrates:
             metrics |= with_prefix("val", task.decision_metrics(validation.logits, validation.targets))
     trainer.test(module, datamodule=fitted.data, ckpt_path=str(checkpoints.best_path), verbose=False)
-    tested = kept_predictions(trainer).test
+    tested = next(callbacks_of(trainer, KeepPredictions)).last
     assert tested is not None
     if calibrates:
         metrics |= with_prefix("test", module.task.decision_metrics(tested.logits, tested.targets))
@@ -139,23 +145,18 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestAndLast):
         raise UserError("callbacks.checkpoint is needed: the best checkpoint is tested in the end.")
+    if callback.best_path.parent != Path(trainer.default_root_dir) / "checkpoints":
+        raise UserError(
+            "callbacks.checkpoint.dirpath is where resume looks; move the run: hydra.run.dir=DIR."
+        )
     return callback
 
 
 def best_validation(fitted: Fitted) -> Predictions:
-    """Return the best epoch's validation: as it was saved, or, after a resume that lacks it, done again."""
-    saved = saved_validation(fitted.checkpoints.validation_path, fitted.checkpoints.best_epoch)
-    saved = fitted.trainer.strategy.broadcast(saved)  # Other machines may not see the file.
-    if saved is None:
-        best = str(fitted.checkpoints.best_path)
-        fitted.trainer.validate(fitted.module, datamodule=fitted.data, ckpt_path=best, verbose=False)
-        saved = kept_predictions(fitted.trainer).val
-    assert saved is not None
-    return saved
-
-
-def kept_predictions(trainer: L.Trainer) -> KeepPredictions:
-    return next(callbacks_of(trainer, KeepPredictions))
+    saved: Any = None
+    if fitted.trainer.is_global_zero:  # Other machines may not see the file.
+        saved = read_checkpoint(fitted.checkpoints.best_path)[VALIDATION]
+    return Predictions(**fitted.trainer.strategy.broadcast(saved))
 
 
 def with_prefix(split: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """What a run says about itself: the header before, the results after."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
@@ -18,54 +20,45 @@ MOST_CLASSES = 10  # More are counted, not named, so that the header stays short
 
 
 def data_summary(images: LabelledImages) -> str:
-    """Return the targets, the images of each split, and how uneven the classes are."""
+    """Return the images of each split, the targets, and how uneven the training split's classes are."""
     splits = ", ".join(f"{split} {len(samples)}" for split, samples in images.samples.items())
-    return f"data       {images.root}\n  {target_summary(images)}\n  images   {splits}"
+    return f"data       {from_here(images.root)}\n  images   {splits}\n  {target_summary(images)}"
 
 
 def target_summary(images: LabelledImages) -> str:
-    task, counts = images.task, images.class_counts("train")
+    columns, counts = images.task.columns, images.class_counts("train")
     if not any(counts):
-        return f"targets  {', '.join(task.columns)}"
-    named = zip(task.columns, counts, strict=True)
-    shown = ", ".join(f"{name} {number}" for name, number in named)
-    if len(task.columns) > MOST_CLASSES:
-        shown = f"{len(task.columns)} classes of {min(counts)} to {max(counts)} training images"
+        return f"targets  {', '.join(columns)}"
+    shown = ", ".join(f"{name} {number}" for name, number in zip(columns, counts, strict=True))
+    if len(columns) > MOST_CLASSES:
+        shown = f"{len(columns)} of {min(counts)} to {max(counts)} images"
     uneven = max(counts) / max(1, min(counts))
-    return f"classes  {shown} (largest {uneven:.1f} times the smallest)"
+    return f"classes  {shown} in train (largest {uneven:.1f} times the smallest)"
 
 
-def network_summary(classifier: Classifier, preprocessing: Preprocessing, phases: list[Phase]) -> str:
-    """Return the network, its weights, and what is trainable in each phase."""
+def network_summary(classifier: Classifier, preprocessing: Preprocessing) -> str:
     backbone = classifier.backbone
     height, width = preprocessing.crop
-    lines = [
-        f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters",
-        f"  weights  {backbone.weights}",
-        f"  images   {height}x{width} pixels",
-    ]
-    for number, phase in enumerate(phases, start=1):
-        lines.append(f"phase {number}    {phase.name} trainable for {phase.epochs} epochs")
-    return "\n".join(lines)
+    return (
+        f"network    {backbone.name} ({backbone.source}), {count(classifier.parameters()):,} parameters\n"
+        f"  weights  {backbone.weights}\n"
+        f"  images   {height}x{width} pixels"
+    )
 
 
 def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module) -> str:
-    """Return the line that opens a phase: what is trainable, how many parameters of how many."""
+    """Return the line that opens a phase: what is trainable, for how long, and how much of the network."""
     trainable = count(p for p in module.parameters() if p.requires_grad)
-    total = count(module.parameters())
-    stages = (
-        phase.trainable if len(phase.trainable) <= 3 else (phase.trainable[0], "...", phase.trainable[-1])
-    )
     return (
-        f"phase {number}/{phases}: {phase.name} ({', '.join(stages)}) trainable, "
-        f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})"
+        f"phase {number}/{phases}: {phase.name} trainable for {plural(phase.epochs, 'epoch')} "
+        f"({trainable:,} parameters, {trainable / count(module.parameters()):.2%})"
     )
 
 
 def machine_summary(trainer: L.Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = f", {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
     return f"device     {trainer.num_devices} x {name}{threads}, precision {trainer.precision}"
 
 
@@ -75,41 +68,35 @@ def results_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
 
 
-def next_steps(run: Path, best: Path, overrides: Sequence[str], has_curves: bool) -> str:
-    """Return where everything lies and the commands that come next, for a run with these overrides.
+def next_steps(run: Path, best: Path, has_curves: bool) -> str:
+    """Return where everything lies and the commands that use it.
 
     The commands can be pasted into a shell in the folder that the run's own command was typed in.
     """
-    train, predict = (from_here(PROJECT / file) for file in ("train.py", "scripts/predict.py"))
-    fine_tune = shlex.join(["python", train, *to_fine_tune(overrides)])
-    named = shlex.quote(f"checkpoint={from_here(best)}")
-    curves = shlex.join(["tensorboard", "--logdir", from_here(run / "tensorboard")])
-    return (
-        f"run folder  {run}\n"
-        f"checkpoint  {best}\n"
-        "next\n"
-        + (f"  see the curves    {curves}\n" if has_curves else "")
-        + f"  fine-tune         {fine_tune}\n"
-        f"  predict           python {shlex.quote(predict)} {named} input=FOLDER"
-    )
+    folder = from_here(run)
+    predict = [executable("python"), from_here(PROJECT / "scripts" / "predict.py"), folder, "FOLDER"]
+    commands = {"predict": predict}
+    if has_curves:
+        commands["see the curves"] = [executable("tensorboard"), "--logdir", f"{folder}/tensorboard"]
+    steps = [f"  {name}\n    {shlex.join(command)}" for name, command in commands.items()]
+    return "\n".join([f"run folder  {folder}", f"checkpoint  {from_here(best)}", "next", *steps])
 
 
-def to_fine_tune(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a run that trains everything: each once, without this run's own."""
-    last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    dropped = ("finetuning", "head.solver", "hydra", "resume", "paths.run")
-    kept = [
-        override
-        for key, override in last.items()
-        if key != "freeze" and not any(key == name or key.startswith(f"{name}.") for name in dropped)
-    ]
-    return [*kept, "freeze=false"]
+def executable(name: str) -> str:
+    """Return how this shell calls a program of this environment: by name where it is activated."""
+    program = Path(sys.executable).with_name(name).absolute()
+    on_path = Path(shutil.which(name) or "").absolute()
+    return name if on_path.parent == program.parent else from_here(program)
 
 
 def from_here(path: Path) -> str:
     """Return a path as it is typed in the current folder: relative where it lies below, else absolute."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def count(parameters: object) -> int:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 import warnings
 from typing import Any
 
@@ -13,15 +12,14 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 
 from graft.errors import UserError, import_extra
 from graft.models.checkpoints import AtomicCheckpointIO
-from graft.training.callbacks.convergence import EndConvergedPhase
+from graft.training.callbacks.early_stopping import EndConvergedPhase
 from graft.training.callbacks.predictions import KeepPredictions
 from graft.training.callbacks.reproducibility import SeedEachEpoch
 from graft.training.callbacks.speed import ImagesPerSecond
-from graft.training.trainer_options import check_trainer_options, with_few_batches
 
 log = logging.getLogger(__name__)
 
-# Decided on purpose, each with a reason; every other warning is shown.
+# Warnings about what Graft does on purpose; every other warning is shown.
 DELIBERATE = (
     ".*module\\(s\\) in eval mode at the start of training.*",  # Frozen parts stay in eval mode.
     ".*does not have many workers.*",  # Their number is chosen by graft.data.
@@ -43,8 +41,10 @@ def build_trainer(settings: dict[str, Any]) -> L.Trainer:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
-    options = settings["trainer"]
-    check_trainer_options(options)
+    options = dict(settings["trainer"])
+    # Lightning's own `fast_dev_run` switches off loggers and checkpoints, and then there is nothing to test.
+    if batches := int(options.pop("fast_dev_run", 0)):
+        options |= {f"limit_{split}_batches": batches for split in ("train", "val", "test")}
     accelerator = resolve_accelerator(options["accelerator"])
     check_devices(options["accelerator"], accelerator, options["devices"])
     precision = resolve_precision(str(options["precision"]), accelerator)
@@ -57,7 +57,7 @@ def build_trainer(settings: dict[str, Any]) -> L.Trainer:
     if not loggers:  # LearningRateMonitor refuses to run without one.
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     trainer: L.Trainer = instantiate(
-        with_few_batches(options),
+        options,
         precision=precision,
         callbacks=[
             *callbacks,
@@ -90,22 +90,19 @@ def resolve_accelerator(accelerator: str) -> str:
     return accelerator
 
 
-def check_devices(asked: str, accelerator: str, devices: Any) -> None:
+def check_devices(asked: str, accelerator: str, devices: int | str | list[int]) -> None:
     """Raise UserError where more devices are asked for than there are.
 
     CPU processes are only started where `accelerator=cpu` asks for them, at most one a core.
     """
-    if devices == "auto" or accelerator not in ("cpu", "cuda", "mps"):
+    if accelerator not in ("cpu", "cuda", "mps"):
         return
     if accelerator == "cuda":
         available = torch.cuda.device_count()
-    elif accelerator == "cpu" and asked == "cpu":
-        available = os.cpu_count() or 1
     else:
-        available = 1
-    count = len(devices) if hasattr(devices, "__len__") and not isinstance(devices, str) else devices
-    count = available if count in (-1, "-1") else count
-    if not str(count).isdigit() or not 1 <= int(count) <= available:
+        available = (os.cpu_count() or 1) if asked == "cpu" else 1
+    count = len(devices) if isinstance(devices, list) else devices
+    if isinstance(count, int) and count > available:
         raise UserError(
             f"trainer.devices={devices}: this machine has {available} device(s) for "
             f"trainer.accelerator={asked} ({accelerator}); write trainer.devices=auto."
@@ -128,8 +125,8 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         slowdown = bfloat16_slowdown()
         if slowdown > 1:
             log.warning(
-                "trainer.precision=%s: this CPU emulates bfloat16; a convolution just took %.1f times "
-                "as long as in 32 bits. trainer.precision=32 is faster.",
+                "trainer.precision=%s: this CPU emulates bfloat16, a convolution takes %.1f times as long as "
+                "in 32 bits; trainer.precision=32 is faster.",
                 precision,
                 slowdown,
             )
@@ -138,16 +135,12 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 def bfloat16_slowdown() -> float:
     """Return how many times as long a small convolution takes in bfloat16 as in float32, measured."""
+    from torch.utils.benchmark import Timer  # Takes a while to import.
 
     def seconds(dtype: torch.dtype) -> float:
         convolution = torch.nn.Conv2d(32, 32, 3).to(dtype)
         images = torch.zeros(4, 32, 64, 64, dtype=dtype)
-        times = []
         with torch.inference_mode():
-            for _ in range(4):
-                began = time.perf_counter()
-                convolution(images)
-                times.append(time.perf_counter() - began)
-        return min(times)
+            return Timer("run(images)", globals={"run": convolution, "images": images}).timeit(3).median
 
     return seconds(torch.bfloat16) / seconds(torch.float32)

@@ -1,10 +1,12 @@
-"""The settings of Lightning's Trainer, declared: those in configs/trainer, and others that can be added."""
+"""The settings of Lightning's Trainer, declared: what a run takes, and why it refuses the rest."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field, model_validator
 
-from graft.settings import MOST, Count, CountOrZero, PositiveNumber, TargetSettings, Text, Words
+from graft.errors import UserError
+from graft.settings import MOST, Count, CountOrZero, PositiveNumber, TargetSettings, Words
 
 PartOfBatches = Count | Annotated[float, Field(gt=0, le=1)]
 PartOrNothing = CountOrZero | Annotated[float, Field(ge=0, le=1)]
@@ -14,14 +16,34 @@ Devices = Annotated[
 ]
 Time = Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$")]
 
+# Arguments that may only have the first value here; why, and what to write instead.
+REFUSED: dict[str, tuple[object, str]] = {
+    "barebones": (False, "it switches off the checkpoints that a run tests; write logger=none report=false"),
+    "callbacks": (None, "callbacks are entries of configs/callbacks: +callbacks.NAME._target_=CLASS"),
+    "check_val_every_n_epoch": (1, "every epoch is validated once, at its end, for the best checkpoint"),
+    "default_root_dir": (None, "the run's folder is hydra.run.dir=DIR"),
+    "enable_checkpointing": (True, "the best checkpoint is tested in the end"),
+    "enable_model_summary": (False, "the header says what is trainable"),
+    "enable_progress_bar": (False, "the progress bar is callbacks.progress; callbacks.progress=null: none"),
+    "limit_predict_batches": (None, "a run predicts nothing; scripts/predict.py does"),
+    "logger": (None, "loggers are the group logger: logger=wandb, logger=none"),
+    "model_registry": (None, "checkpoints are files in the run's folder"),
+    "overfit_batches": (0.0, "every epoch draws its batches anew; write data.limit=32 augmentation=none"),
+    "plugins": (None, "Graft's own plugin writes the checkpoints"),
+    "reload_dataloaders_every_n_epochs": (0, "the loaders are the same in every epoch"),
+    "use_distributed_sampler": (False, "Graft's samplers know the processes"),
+    "val_check_interval": (1.0, "every epoch is validated once, at its end, for the best checkpoint"),
+}
+
 
 class TrainerSettings(TargetSettings):
-    """`trainer`. Further arguments of the Trainer may be added with `+trainer.NAME=VALUE`."""
+    """`trainer`. Arguments with a default here may be added with `+trainer.NAME=VALUE`."""
 
-    model_config = ConfigDict(extra="allow")
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Devices
-    strategy: Text
+    # The others start processes from an interpreter that has the run's state already, or divide the
+    # parameters, which freezing, checkpoints and cached features need whole.
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"]
     precision: Literal[
         "auto", 32, "32", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", 64, "64", "64-true"
     ]
@@ -32,7 +54,6 @@ class TrainerSettings(TargetSettings):
     deterministic: bool | Literal["warn"]
     log_every_n_steps: Count
     num_sanity_val_steps: Literal[-1] | CountOrZero
-    # Not in the YAML files, or in one of them only. `trainer_options` refuses what a run cannot take.
     limit_train_batches: PartOfBatches | None = None
     limit_val_batches: PartOfBatches | None = None
     limit_test_batches: PartOrNothing | None = None
@@ -50,5 +71,19 @@ class TrainerSettings(TargetSettings):
     benchmark: bool | None = None
     inference_mode: bool = True
     sync_batchnorm: bool = False
+    enable_autolog_hparams: bool = True
     profiler: Literal["simple", "advanced", "pytorch", "xla"] | dict[str, Any] | None = None
     num_nodes: Annotated[int, Field(ge=1, le=MOST)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_what_a_run_cannot_take(cls, options: Any) -> Any:
+        """Raise a UserError that says what to write instead; leave out what Lightning does anyway."""
+        if not isinstance(options, Mapping):
+            return options
+        for name, (allowed, reason) in REFUSED.items():
+            value = options.get(name)
+            # The whole number 1 would be every batch, where 1.0 is every epoch.
+            if value is not None and (value != allowed or (type(value) is not type(allowed) and value != 0)):
+                raise UserError(f"trainer.{name}={value}: {reason}.")
+        return {name: value for name, value in options.items() if name not in REFUSED}

@@ -87,7 +87,11 @@ def test_pretrained_input_scaling_survives_a_rebuild(
     rebuilt = rebuild_backbone(**backbone.spec()).eval()
     rebuilt.load_state_dict(backbone.state_dict())
 
+    slim = build_backbone("torchvision", name, weights, {"aux_logits": False}).eval()
+
+    assert not slim.auxiliary
     assert backbone.network.transform_input is True
     images = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
         torch.testing.assert_close(rebuilt(images), backbone(images))
+        torch.testing.assert_close(slim(images), backbone(images))

@@ -109,6 +109,19 @@ def test_default_weights_come_from_the_hubs_cache_without_the_network(
     assert "state_dict" not in vars(backbone.network)["pretrained_cfg"]  # A second copy in memory.
 
 
+def test_weights_whose_authors_gave_numpy_archives_come_from_the_hub_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert timm.get_pretrained_cfg("vit_tiny_patch16_224").custom_load
+    network = timm.create_model("vit_tiny_patch16_224")
+    snapshot = hub_folder(monkeypatch, tmp_path, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+    safetensors.torch.save_file(network.state_dict(), snapshot / "model.safetensors")
+
+    backbone = build_backbone("timm", "vit_tiny_patch16_224")
+
+    assert torch.equal(backbone.network.get_parameter("pos_embed"), network.get_parameter("pos_embed"))
+
+
 def test_a_damaged_file_in_the_hubs_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = hub_folder(monkeypatch, tmp_path, "timm/test_efficientnet.r160_in1k")
     (snapshot / "model.safetensors").write_bytes(b"half a file")

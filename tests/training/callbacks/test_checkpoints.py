@@ -62,7 +62,7 @@ def test_equal_scores_go_to_the_lower_loss(
     assert len(set(scores)) == 1
     assert losses.index(min(losses)) > 0
     assert metrics["best_epoch"] == losses.index(min(losses)) + 1
-    assert "a tie goes to the lower val/loss, then to the later epoch" in caplog.text
+    assert "highest val/accuracy, then lowest val/loss, then the latest epoch" in caplog.text
 
 
 def test_equal_scores_and_losses_go_to_the_later_epoch(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -79,8 +79,4 @@ def test_a_run_removes_what_a_killed_one_has_left_in_its_folder(
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     train(make_config("trainer.max_epochs=1"))
-    assert sorted(file.name for file in left.parent.iterdir()) == [
-        "best.ckpt",
-        "best_validation.pt",
-        "last.ckpt",
-    ]
+    assert sorted(file.name for file in left.parent.iterdir()) == ["best.ckpt", "last.ckpt"]

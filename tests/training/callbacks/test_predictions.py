@@ -31,7 +31,7 @@ def test_what_is_kept_gives_the_metrics_of_the_run(
     monkeypatch.setattr(L.Trainer, "test", test)
     train(make_config("trainer.max_epochs=1", "data.batch_size=2"))
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    predictions = kept[0].test
+    predictions = kept[0].last
     assert predictions is not None
     right = predictions.logits.argmax(dim=1) == predictions.targets
     assert len(right) == 4

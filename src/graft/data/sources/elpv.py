@@ -4,7 +4,6 @@ import csv
 import importlib.util
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from graft.data.sample import Sample
 from graft.data.sources.folder import Folder
 from graft.data.tables import read_rows
 from graft.errors import UserError
+from graft.files import replacing
 
 if TYPE_CHECKING:
     from graft.tasks.task import Task
@@ -56,7 +56,7 @@ class Elpv(Folder):
         columns = self.target_names(task)
         if not columns:
             return super().read(task, needs_train)
-        rows = {row["path"]: row for row in read_rows(self.root / METADATA)[1]}
+        rows = {row["path"]: row for row in read_rows(self.root / METADATA)[1].values()}
         return [
             replace(sample, target=task.read({column: rows[sample.path][column] for column in columns}))
             for sample in self.scan(lambda folder: (folder,), needs_train)
@@ -141,7 +141,5 @@ def fill(folder: Path, labels: list[tuple[Path, float, str]], cut: float, marker
         writer = csv.writer(lines)
         writer.writerow(COLUMNS)
         writer.writerows(sorted(rows))
-    with (folder / MARKER).open("w", encoding="utf-8") as file:
-        json.dump(marker, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(folder / MARKER, flush=True) as file:
+        file.write(json.dumps(marker, indent=2).encode())

@@ -110,9 +110,9 @@ def with_metadata(
         raise UserError(f"data.stratify_by and data.keep_together need {file} (columns: path, ...).")
     columns, rows = read_rows(file)
     refuse_missing_columns(file, columns, [("the column", "path"), *wanted])
-    by_path = {composed(row["path"]): row for row in rows}
+    by_path = {composed(row["path"]): row | {"": ""} for row in rows.values()}  # An index has no name.
     if len(by_path) < len(rows):
-        path, _ = Counter(composed(row["path"]) for row in rows).most_common(1)[0]
+        path, _ = Counter(composed(row["path"]) for row in rows.values()).most_common(1)[0]
         raise UserError(f"{file} has two rows for {path}: leave one, so that its values are plain.")
     missing = [sample.path for sample in samples if composed(sample.path) not in by_path]
     if missing:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from graft.data.images import image_extensions
 from graft.data.layout import composed, refuse_missing_folder, split_of
 from graft.data.sample import SPLITS, Sample
-from graft.data.tables import Row, read_numbered_rows, refuse_missing_columns, refuse_missing_table
+from graft.data.tables import Row, read_rows, refuse_missing_columns, refuse_missing_table
 from graft.data.walking import Walk, is_folder
 from graft.errors import UserError
 
@@ -40,6 +40,7 @@ class Table:
         path_column: str = "path",
         split_column: str | None = None,
         group_column: str | None = None,
+        stratify_column: str | None = None,
         weight_column: str | None = None,
         extension: str | None = None,
         match_names: bool = False,
@@ -50,7 +51,8 @@ class Table:
         self.root = self.file.parent if root is None else Path(root).expanduser()
         self.targets = (target,) if isinstance(target, str) else tuple(target)
         self.path_column, self.split_column = path_column, split_column
-        self.group_column, self.weight_column = group_column, weight_column
+        self.group_column, self.stratify_column = group_column, stratify_column
+        self.weight_column = weight_column
         self.extension = extension
         self.match_names = match_names
 
@@ -64,7 +66,7 @@ class Table:
         """
         refuse_missing_table(self.file)
         refuse_missing_folder(self.root)
-        columns, rows = read_numbered_rows(self.file)
+        columns, rows = read_rows(self.file)
         if not rows:
             raise UserError(f"data.file={self.file} has no rows: write one for each image below the header.")
         refuse_missing_columns(self.file, columns, self._used_columns())
@@ -96,7 +98,7 @@ class Table:
         return sorted(samples.values(), key=lambda sample: sample.path)
 
     def _used_columns(self) -> Iterator[tuple[str, str]]:
-        for key in ("path_column", "split_column", "group_column", "weight_column"):
+        for key in ("path_column", "split_column", "group_column", "stratify_column", "weight_column"):
             if getattr(self, key) is not None:
                 yield f"data.{key}", getattr(self, key)
         yield from (("data.target", column) for column in self.targets)
@@ -117,6 +119,7 @@ class Table:
             task.read(cells),
             split=None if self.split_column is None else read_split(self.split_column, row),
             group="" if self.group_column is None else row[self.group_column].strip(),
+            stratify_value="" if self.stratify_column is None else row[self.stratify_column].strip(),
             weight=1.0 if self.weight_column is None else read_weight(self.weight_column, row),
         )
 

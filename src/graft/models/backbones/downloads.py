@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 import torch
 
-from graft.errors import UserError
+from graft.errors import UserError, reason
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,3 @@ def cache_path(url: str) -> Path:
 def checksum(name: str) -> str | None:
     match = re.search(r"-([0-9a-f]{8,64})\.", name)
     return match.group(1) if match else None
-
-
-def reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -2,14 +2,12 @@
 
 import logging
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from graft.errors import UserError
 from graft.models.backbones.channels import rgb_convolutions, set_channels
@@ -98,64 +96,58 @@ def refuse_broken_numbers(network: nn.Module, weights: str) -> None:
             raise UserError(f"model.weights={weights}: {name} holds NaN or infinity; choose other weights.")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Entries of a file that may be a network's: those of one state dict below one prefix."""
-
-    label: str  # the key of the state dict and the prefix, dotted
-    state: StateDict
-    prefix: str  # "" or with a dot at its end
-    fits: tuple[int, int] = (0, 0)  # how many names of the network are there: of its shape, of any
-
-
 def entries_of(file: WeightsFile, network: Mapping[str, Tensor], name: str) -> StateDict:
     """Return the entries that fit the names and shapes of a network best, under its names.
 
     Entries may lie under any key of the file and have a common prefix (`module.`, `teacher.`).
     Raises UserError where two sets with different values fit equally well.
     """
-    every = [
-        Candidate(f"{key}.{prefix}".strip("."), state, prefix, fits)
-        for key, state in file.state_dicts.items()
-        for prefix, fits in count_by_prefix(state, network).items()
-    ]
-    candidates = asked_for(file, every)
-    best = max(candidate.fits for candidate in candidates)
+    fits = count_by_prefix(file, network)
+    prefixes = asked_for(file, fits)
+    best = max(fits[prefix] for prefix in prefixes)
     if 2 * best[1] >= len(network):
-        chosen = [candidate for candidate in candidates if candidate.fits == best]
+        chosen = [prefix for prefix in prefixes if fits[prefix] == best]
     else:  # Another network, or its authors' own names.
-        most = max(len(candidate.state) for candidate in candidates)
-        rest = [c for c in candidates if len(c.state) == most]
+        sizes = {prefix: len(file.state_dicts[file.key_of(prefix)]) for prefix in prefixes}
+        rest = [prefix for prefix in prefixes if sizes[prefix] == max(sizes.values())]
         # Of each state dict the prefix that fits best, the shortest of equals.
-        by_state = {id(c.state): c for c in sorted(rest, key=lambda c: (c.fits, -len(c.prefix)))}
-        chosen = list(by_state.values())
-    if len(chosen) > 1 and not are_equal(chosen, network):
-        labels = [candidate.label for candidate in chosen]
+        rest.sort(key=lambda prefix: (fits[prefix], -len(prefix)))
+        chosen = list({file.key_of(prefix): prefix for prefix in rest}.values())
+    first, *others = [file.below(prefix) for prefix in chosen]
+    if not all(are_equal(first, other, network) for other in others):
+        labels = [prefix.strip(".") for prefix in chosen]
         raise UserError(
             f"model.weights: {file.path} holds {len(chosen)} sets of weights that fit {name} equally "
             f"well, under {' and '.join(label or 'no prefix' for label in labels)}; write "
-            f"{' or '.join(f'model.weights_prefix={prefix}' for prefix in shortened(labels))}."
+            f"{' or '.join(f'model.weights_prefix={label}' for label in shortened(labels))}."
         )
-    rivals = tuple(
-        c.prefix
-        for c in every
-        if c.state is chosen[0].state and len(c.prefix) > len(chosen[0].prefix) and c.fits == best
-    )
-    return below_prefix(chosen[0], rivals, file.path)
+    rivals = tuple(p for p in fits if fits[p] == best and p.startswith(chosen[0]) and p != chosen[0])
+    state, whole = file.below(chosen[0], but=rivals), file.state_dicts[file.key_of(chosen[0])]
+    if len(state) < len(whole):
+        log.info("%s: %d of %d entries are left out", file.path, len(whole) - len(state), len(whole))
+    return state
 
 
-def asked_for(file: WeightsFile, candidates: list[Candidate]) -> list[Candidate]:
-    """Return the candidates below `model.weights_prefix`, all where it is None."""
+def count_by_prefix(file: WeightsFile, network: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return for every prefix how many names of the network follow it: of its shape, and of any."""
+    counts = defaultdict(lambda: (0, 0), dict.fromkeys(file.state_dicts, (0, 0)))
+    for key, state in file.state_dicts.items():
+        for name, value in state.items():
+            for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+                if (own := network.get(name[start:])) is not None:
+                    of_shape, of_any = counts[key + name[:start]]
+                    counts[key + name[:start]] = (of_shape + (value.shape == own.shape), of_any + 1)
+    return counts
+
+
+def asked_for(file: WeightsFile, prefixes: Iterable[str]) -> list[str]:
+    """Return the prefixes that hold `model.weights_prefix`, all where it is None."""
     if file.prefix is None:
-        return candidates
-    asked = file.prefix.strip(".")
-    matching = [c for c in candidates if (f".{asked}." in f".{c.label}." if asked else not c.label)]
+        return list(prefixes)
+    asked = f"{file.prefix.strip('.')}.".removeprefix(".")
+    matching = [prefix for prefix in prefixes if (f".{asked}" in f".{prefix}" if asked else not prefix)]
     # Under the names of its authors, nothing of the network need be found below the prefix.
-    matching = matching or [
-        Candidate(f"{key}.{asked}".strip("."), state, f"{asked}.")
-        for key, state in file.state_dicts.items()
-        if any(name.startswith(f"{asked}.") for name in state)
-    ]
+    matching = matching or [key + asked for key in file.state_dicts if asked and file.below(key + asked)]
     if not matching:
         raise UserError(
             f"model.weights_prefix={file.prefix}: {file.path} holds no weights below it; {file.contents}."
@@ -163,25 +155,10 @@ def asked_for(file: WeightsFile, candidates: list[Candidate]) -> list[Candidate]
     return matching
 
 
-def count_by_prefix(state: StateDict, network: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Return for every prefix how many names of the network follow it: of its shape, and of any."""
-    counts = {"": (0, 0)}
-    for name, value in state.items():
-        for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
-            if (own := network.get(name[start:])) is not None:
-                of_shape, of_any = counts.get(name[:start], (0, 0))
-                counts[name[:start]] = (of_shape + (value.shape == own.shape), of_any + 1)
-    return counts
-
-
-def are_equal(candidates: list[Candidate], network: Mapping[str, Tensor]) -> bool:
-    """Return whether all candidates have the same values: a module stored under two names."""
-    first, *others = ([c.state.get(c.prefix + name) for name in network] for c in candidates)
-    return all(
-        one is two or (one is not None and two is not None and torch.equal(one, two))
-        for other in others
-        for one, two in zip(first, other, strict=True)
-    )
+def are_equal(one: StateDict, other: StateDict, network: Mapping[str, Tensor]) -> bool:
+    """Return whether two states have the same values for a network: a module stored under two names."""
+    held = [name for name in network if name in one or name in other]
+    return all(name in one and name in other and torch.equal(one[name], other[name]) for name in held)
 
 
 def shortened(labels: list[str]) -> list[str]:
@@ -192,19 +169,3 @@ def shortened(labels: list[str]) -> list[str]:
             for parts in split:
                 del parts[end]
     return [".".join(parts) for parts in split]
-
-
-def below_prefix(candidate: Candidate, rivals: tuple[str, ...], path: Path) -> StateDict:
-    """Return the entries below the candidate's prefix, without it, and without those below its rivals'."""
-    state, prefix = candidate.state, candidate.prefix
-    kept = OrderedDict(
-        (name, value)
-        for name, value in state.items()
-        if name.startswith(prefix) and not name.startswith(rivals)
-    )
-    if hasattr(state, "_metadata"):
-        kept._metadata = OrderedDict(state._metadata)  # type: ignore[attr-defined]
-    if len(kept) < len(state):
-        log.info("%s: %d of %d entries are left out", path, len(state) - len(kept), len(state))
-    consume_prefix_in_state_dict_if_present(kept, prefix)
-    return kept

@@ -15,9 +15,9 @@ import safetensors.torch
 import timm.data
 import torch
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from graft.errors import UserError, suggestion
-from graft.models.backbones.downloads import reason
+from graft.errors import UserError, reason, suggestion
 from graft.preprocessing import Preprocessing
 
 StateDict = OrderedDict[str, Tensor]
@@ -52,7 +52,7 @@ class WeightsFile:
     """What a file of weights holds; a checkpoint of Graft's also describes its network."""
 
     path: Path
-    state_dicts: dict[str, StateDict]  # by the dotted key under which they lie, "" at the top
+    state_dicts: dict[str, StateDict]  # by the dotted key under which they lie: "", `state_dict.`
     contents: str  # what lies at the top, for people
     prefix: str | None = None  # model.weights_prefix
     description: dict[str, Any] | None = None  # see `graft.models.checkpoints.describe`
@@ -67,6 +67,21 @@ class WeightsFile:
         own = f", with {CONFIG}'s preprocessing" if self.preprocessing else ""
         return f"file {self.path.name}{own}"
 
+    def key_of(self, prefix: str) -> str:
+        """Return the key of the state dict that has the names with this prefix."""
+        return max((key for key in self.state_dicts if prefix.startswith(key)), key=len)
+
+    def below(self, prefix: str, but: tuple[str, ...] = ()) -> StateDict:
+        """Return the entries below a prefix, without it, and without those below the prefixes `but`."""
+        key = self.key_of(prefix)
+        whole, inner = self.state_dicts[key], prefix.removeprefix(key)
+        names = [n for n in whole if n.startswith(inner) and not f"{key}{n}".startswith(but)]
+        state = OrderedDict((name, whole[name]) for name in names)
+        if hasattr(whole, "_metadata"):
+            state._metadata = OrderedDict(whole._metadata)  # type: ignore[attr-defined]
+        consume_prefix_in_state_dict_if_present(state, inner)
+        return state
+
     def largest(self) -> StateDict:
         return max(self.state_dicts.values(), key=len)
 
@@ -76,7 +91,13 @@ def read_weights(path: Path, prefix: str | None = None) -> WeightsFile:
 
     Raises UserError where the file is damaged, holds no tensors, or would have to run code.
     """
-    content = read_content(path)
+    try:
+        content = read_content(path)
+    except ValueError as error:
+        raise UserError(
+            f"model.weights: {path} is damaged or no weights file ({error}); "
+            "download it again, or delete it if it was downloaded."
+        ) from error
     description = content.get(DESCRIPTION) if isinstance(content, Mapping) else None
     if description is not None:
         # Beside it lie the raw weights of an average and the optimizer's state.
@@ -119,6 +140,7 @@ def timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
 
 
 def read_content(path: Path) -> Any:
+    """Return a file's content on the CPU, without running its code; ValueError with the reason."""
     try:
         if path.suffix == ".safetensors":
             return OrderedDict(safetensors.torch.load_file(path))
@@ -126,21 +148,13 @@ def read_content(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error):
-            raise UserError(
-                f"model.weights: {path} holds Python objects, not weights alone, and is not loaded "
-                "because it could run code; save it anew as torch.save(network.state_dict(), PATH)."
+        if "Unsupported global" in str(error):  # torch's own words advise to run its code.
+            raise ValueError(
+                "it holds Python objects, which could run code: save torch.save(network.state_dict(), PATH)"
             ) from error
-        raise damaged(path, "neither written by torch.save nor .safetensors") from error
+        raise ValueError("neither written by torch.save nor .safetensors") from error
     except (*DAMAGED, safetensors.SafetensorError) as error:
-        raise damaged(path, reason(error)) from error
-
-
-def damaged(path: Path, why: str) -> UserError:
-    return UserError(
-        f"model.weights: {path} is damaged or no weights file ({why}); "
-        "download it again, or delete it if it was downloaded."
-    )
+        raise ValueError(reason(error)) from error
 
 
 def state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, StateDict]]:
@@ -154,7 +168,7 @@ def state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, StateDict]]:
             state._metadata = content._metadata  # type: ignore[attr-defined]
         yield key, state
     for name, value in content.items():
-        yield from state_dicts(value, f"{key}.{name}".strip("."))
+        yield from state_dicts(value, f"{key}{name}.")
 
 
 def summary(content: Any) -> str:

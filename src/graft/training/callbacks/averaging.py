@@ -6,8 +6,6 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from graft.errors import UserError
-
 
 class ExponentialMovingAverage(L.Callback):
     """Keeps an exponential moving average of the classifier's weights, and uses it for all but training.
@@ -19,8 +17,6 @@ class ExponentialMovingAverage(L.Callback):
     """
 
     def __init__(self, decay: float) -> None:
-        if not 0 < decay < 1:
-            raise UserError(f"callbacks.ema.decay={decay}: it is between 0 and 1.")
         self.decay = decay
         self.steps = 0
         self.average: dict[str, Tensor] = {}
@@ -72,8 +68,6 @@ class ExponentialMovingAverage(L.Callback):
         """Take the average from a checkpoint, and give training its own weights back."""
         if trainer.state.fn != "fit":
             return
-        if "raw_state_dict" not in checkpoint:
-            raise UserError("the checkpoint was made without callbacks.ema: it cannot be gone on with.")
         self.average = {name: value.clone() for name, value in checkpoint["state_dict"].items()}
         self.steps = checkpoint["ema_steps"]
         pl_module.load_state_dict(checkpoint["raw_state_dict"])

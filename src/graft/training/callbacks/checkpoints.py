@@ -11,8 +11,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from graft.errors import UserError
 from graft.models.checkpoints import remove_abandoned_checkpoints
-from graft.training.callbacks.predictions import KeepPredictions
-from graft.training.lightning_internals import callbacks_of
 from graft.training.monitoring import better_direction
 
 log = logging.getLogger(__name__)
@@ -29,27 +27,13 @@ class BestAndLast(Checkpoint):
     """
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "auto") -> None:
-        self.folder = Path(dirpath)
+        self.best_path, self.last_path = (Path(dirpath) / f"{name}.ckpt" for name in ("best", "last"))
         self.monitor = monitor
         self.mode = mode
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
         self.best_epoch = -1
         self.history: dict[str, dict[int, float]] = {}  # of every metric, by epoch, counted from 1
         self.has_lost_best = False
-
-    @property
-    def best_path(self) -> Path:
-        """The checkpoint with the best score so far."""
-        return self.folder / "best.ckpt"
-
-    @property
-    def last_path(self) -> Path:
-        return self.folder / "last.ckpt"
-
-    @property
-    def validation_path(self) -> Path:
-        """The logits of the best epoch's validation."""
-        return self.folder / "best_validation.pt"
 
     def continue_from(self, checkpoint: Path) -> None:
         """Copy the best checkpoint of the resumed run into this run's folder."""
@@ -58,11 +42,8 @@ class BestAndLast(Checkpoint):
             log.warning("%s is gone: the best checkpoint is chosen from here on only.", source)
             self.has_lost_best = True
         elif source.resolve() != self.best_path.resolve():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.best_path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.best_path)
-            validation = source.with_name(self.validation_path.name)
-            if validation.exists():
-                shutil.copyfile(validation, self.validation_path)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remove what a killed run has left; let all processes know what only the first has seen."""
@@ -70,7 +51,7 @@ class BestAndLast(Checkpoint):
             return
         self.mode = better_direction(pl_module, self.monitor, self.mode)
         if trainer.is_global_zero:
-            remove_abandoned_checkpoints(self.folder)
+            remove_abandoned_checkpoints(self.best_path.parent)
         self.has_lost_best = trainer.strategy.broadcast(self.has_lost_best)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
@@ -90,45 +71,36 @@ class BestAndLast(Checkpoint):
         self._refuse_divergence(measured, trainer.current_epoch + 1)
         for name, value in (measured | training_metrics(trainer)).items():
             self.history.setdefault(name, {})[trainer.current_epoch + 1] = value
-        if not self.best_metrics or self._is_better(measured):
+        if not self.best_metrics or self.rank(measured) >= self.rank(self.best_metrics):
             self.best_metrics, self.best_epoch = measured, trainer.current_epoch
             trainer.save_checkpoint(self.best_path)
-            if trainer.is_global_zero:
-                kept = next(callbacks_of(trainer, KeepPredictions))
-                kept.save_validation(self.validation_path, self.best_epoch)
         trainer.save_checkpoint(self.last_path)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "best_metrics": self.best_metrics,
-            "best_epoch": self.best_epoch,
-            "history": {name: dict(values) for name, values in self.history.items()},
-        }
+        return {"best_metrics": self.best_metrics, "best_epoch": self.best_epoch, "history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict["history"]
         if not self.has_lost_best:
             self.best_metrics, self.best_epoch = state_dict["best_metrics"], state_dict["best_epoch"]
 
-    def _is_better(self, measured: dict[str, float]) -> bool:
-        return self._rank(measured) >= self._rank(self.best_metrics)
-
-    def _rank(self, measured: dict[str, float]) -> tuple[float, float]:
+    def rank(self, measured: dict[str, float]) -> tuple[float, float]:
         """Return what grows with the quality of an epoch: first the score, then the loss, negated."""
         score = measured[self.monitor]
         return (-score if self.mode == "min" else score, -measured["val/loss"])
 
     def _refuse_divergence(self, measured: dict[str, float], epoch: int) -> None:
-        for name in ("val/loss", self.monitor):
-            if not math.isfinite(measured.get(name, 0.0)):
-                kept = f" The best epoch before is in {self.best_path}." if self.best_metrics else ""
-                raise UserError(
-                    f"training has diverged: {name} is {measured[name]} after epoch {epoch}. "
-                    f"Lower optimizer.lr.{kept}"
-                    if name == "val/loss"
-                    else f"monitor={name} is {measured[name]}: it cannot be measured on these validation "
-                    "images; choose another."
-                )
+        loss, score = measured["val/loss"], measured[self.monitor]
+        if not math.isfinite(loss):
+            kept = f" The best epoch before is in {self.best_path}." if self.best_metrics else ""
+            raise UserError(
+                f"training has diverged: val/loss is {loss} after epoch {epoch}. Lower optimizer.lr.{kept}"
+            )
+        if not math.isfinite(score):
+            raise UserError(
+                f"monitor={self.monitor} is {score}: it cannot be measured on these validation images; "
+                "choose another."
+            )
 
 
 def training_metrics(trainer: L.Trainer) -> dict[str, float]:

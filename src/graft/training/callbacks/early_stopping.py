@@ -1,9 +1,12 @@
-"""Ends a phase of training when the monitored metric no longer improves."""
+"""Ends a phase of training when a metric no longer improves."""
+
+import sys
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
+from graft.training.module import TransferModule
 from graft.training.monitoring import better_direction
 
 
@@ -30,3 +33,16 @@ class StopWhenStalled(EarlyStopping):
         self.load_state_dict(
             {"wait_count": 0, "stopped_epoch": 0, "best_score": best, "patience": self.patience}
         )
+
+
+class EndConvergedPhase(StopWhenStalled):
+    """Ends a phase after its own `patience` in epochs has passed without a lower `val/loss`."""
+
+    def __init__(self) -> None:
+        super().__init__("val/loss", patience=sys.maxsize, min_delta=0.0)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the patience of the phase; one without never ends early."""
+        assert isinstance(pl_module, TransferModule)
+        self.patience = pl_module.phase.patience or sys.maxsize
+        super().setup(trainer, pl_module, stage)

@@ -1,14 +1,13 @@
 """Keeps the logits of a validation or a test, for the decision and the record of the run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
-from graft.models.checkpoints import save_atomically
+VALIDATION = "validation"  # the key in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,14 @@ class Predictions:
 
 
 class KeepPredictions(L.Callback):
-    """After a validation or a test, holds the predictions of the whole split, in every process."""
+    """Holds the predictions of the last validation or test of the whole split, in every process."""
 
     def __init__(self) -> None:
-        self.val: Predictions | None = None
-        self.test: Predictions | None = None
+        self.last: Predictions | None = None
         self.parts: list[tuple[Tensor, Tensor]] = []
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.parts = []
-
-    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_batch_end(
         self,
@@ -43,35 +39,24 @@ class KeepPredictions(L.Callback):
     ) -> None:
         self.parts.append((outputs.cpu(), batch[1].cpu()))
 
-    on_test_batch_end = on_validation_batch_end
-
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.val = self._gathered(trainer)
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.test = self._gathered(trainer)
-
-    def save_validation(self, file: Path, epoch: int) -> None:
-        """Write the last validation's predictions and its epoch, whole or not at all."""
-        assert self.val is not None, "a validation comes before its predictions"
-        save_atomically({"epoch": epoch, "logits": self.val.logits, "targets": self.val.targets}, file)
-
-    def _gathered(self, trainer: L.Trainer) -> Predictions:
         mine = tuple(torch.cat(tensors) for tensors in zip(*self.parts, strict=True))
         shares: list[Any] = [mine]
         if trainer.world_size > 1:
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, mine)
         self.parts = []
-        return Predictions(*(interleaved(tensors) for tensors in zip(*shares, strict=True)))
+        self.last = Predictions(*(interleaved(tensors) for tensors in zip(*shares, strict=True)))
 
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
 
-def saved_validation(file: Path, epoch: int) -> Predictions | None:
-    """Return what `save_validation` wrote of this epoch; None where there is none."""
-    if not file.is_file():
-        return None
-    saved = torch.load(file, map_location="cpu", weights_only=True)
-    return Predictions(saved["logits"], saved["targets"]) if saved["epoch"] == epoch else None
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a checkpoint hold its epoch's validation, to which the decision is fitted in the end."""
+        checkpoint[VALIDATION] = vars(self.last) if self.last else None
 
 
 def interleaved(shares: tuple[Tensor, ...]) -> Tensor:

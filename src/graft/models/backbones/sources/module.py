@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graft.errors import UserError
-from graft.models.backbones.downloads import reason
+from graft.errors import UserError, reason
 from graft.models.backbones.image_sizes import FAILURES, trial_output
 from graft.models.backbones.network import BuiltNetwork
 from graft.models.backbones.weights import load_file

@@ -5,21 +5,19 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import huggingface_hub
 import timm
 import timm.data
 import timm.models
+from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from torch import nn
 
-from graft.errors import UserError
-from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download, reason
+from graft.errors import UserError, reason
+from graft.models.backbones.downloads import OFFLINE_CHOICE, TIMEOUT, download
 from graft.models.backbones.network import BuiltNetwork, is_below, unknown_name, unknown_weights
 from graft.models.backbones.weights import load_file
 from graft.models.backbones.weights_file import (
@@ -64,11 +62,7 @@ def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any])
     if not isinstance(weights, str):
         built = describe(construct(name, options), name, options, "random")
         return built if weights is None else load_file(built, weights, load_converted)
-    file = fetch(name)
-    # A few old files are NumPy archives, which only the network's own class can read.
-    is_custom = timm.get_pretrained_cfg(name).custom_load
-    own = {"file": str(file)} if is_custom else {"state_dict": read_weights(file).largest()}
-    network = construct(name, options, **own)
+    network = construct(name, options, state_dict=read_weights(fetch(name)).largest())
     tag = timm.get_pretrained_cfg(name).tag or "default"
     return replace(describe(network, name, options, f"{tag} (timm)"), is_pretrained=True)
 
@@ -93,7 +87,7 @@ def name_with_tag(name: str, weights: str) -> str:
 
 
 def construct(name: str, options: dict[str, Any], **pretrained: Any) -> nn.Module:
-    """Return timm's network; `file` or `state_dict` give it weights, which timm itself converts."""
+    """Return timm's network; `state_dict` gives it weights, which timm itself converts."""
     try:
         network: nn.Module = timm.create_model(
             name, pretrained=bool(pretrained), pretrained_cfg_overlay=pretrained or None, **options
@@ -149,34 +143,33 @@ def fetch(name: str) -> Path:
     if not config.hf_hub_id:
         return download(config.url)
     repository, _, revision = config.hf_hub_id.partition("@")
-    files = (config.hf_hub_filename,) if config.hf_hub_filename else HUB_FILES
-    for file in files:
+    for file in HUB_FILES:
         cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
         if isinstance(cached, str):
             return Path(cached)
-    return download_from_hub(repository, revision or None, files)
+    return download_from_hub(repository, revision or None)
 
 
-def download_from_hub(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+def download_from_hub(repository: str, revision: str | None) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
-    addresses = {f: huggingface_hub.hf_hub_url(repository, f, revision=revision) for f in files}
+    addresses = {f: huggingface_hub.hf_hub_url(repository, f, revision=revision) for f in HUB_FILES}
     try:
-        file = next((f for f, url in addresses.items() if is_on_hub(url)), files[0])
+        file = next((file for file, url in addresses.items() if is_on_hub(url)), HUB_FILES[0])
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
     except Exception as error:
         # The hub's client and its transport raise many unrelated types.
         raise UserError(
-            f"{addresses[files[0]]} could not be downloaded ({reason(error)}); fetch it elsewhere "
+            f"{addresses[HUB_FILES[0]]} could not be downloaded ({reason(error)}); fetch it elsewhere "
             f"and write model.weights=PATH with the file, or copy the hub's cache to "
             f"{huggingface_hub.constants.HF_HUB_CACHE}; {OFFLINE_CHOICE}."
         ) from error
 
 
 def is_on_hub(url: str) -> bool:
-    """Return whether the hub has the file; raise OSError at once where its client would try for a minute."""
+    """Return whether the hub has the file; raise at once where `hf_hub_download` would try for a minute."""
     try:
-        with urlopen(Request(url, method="HEAD"), timeout=TIMEOUT):
-            return True
-    except HTTPError as error:
-        return error.code != HTTPStatus.NOT_FOUND
+        huggingface_hub.get_hf_file_metadata(url, timeout=TIMEOUT)
+    except EntryNotFoundError:
+        return False
+    return True

@@ -1,12 +1,11 @@
 """torchvision's classification networks, with the weights and preprocessing of its weights enums."""
 
 import inspect
-import logging
-import pickle
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,21 +21,21 @@ from torchvision.models import (
 )
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from graft.errors import UserError
-from graft.models.backbones.downloads import download, reason
+from graft.errors import UserError, reason
+from graft.models.backbones.downloads import download
 from graft.models.backbones.network import BuiltNetwork, remove_linear_layer, unknown_name, unknown_weights
 from graft.models.backbones.weights import load_file
-from graft.models.backbones.weights_file import DAMAGED, WeightsFile, damaged, read_weights
+from graft.models.backbones.weights_file import WeightsFile, read_weights
 from graft.preprocessing import Preprocessing
-
-log = logging.getLogger(__name__)
 
 NUM_CLASSES = 1000  # of every classification network in torchvision
 POSITIONS = "encoder.pos_embedding"  # of a ViT
+AUXILIARY = ("aux1", "aux2", "AuxLogits")  # of GoogLeNet and Inception v3
 # How much an auxiliary classifier's loss counts: Szegedy 2014 (arXiv:1409.4842), section 5;
 # for Inception v3 torchvision's training reference.
 AUXILIARY_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
-MISFITS = (TypeError, ValueError, AssertionError, ArithmeticError)  # of options
+# What constructors raise for options that do not fit.
+MISFITS = (TypeError, ValueError, RuntimeError, LookupError, AssertionError, AttributeError, ArithmeticError)
 
 
 def names() -> list[str]:
@@ -60,18 +59,8 @@ def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any])
     if name not in names():
         raise unknown_name(name, "torchvision", names())
     entry = choose_weights(name, weights) if isinstance(weights, str) else None
-    file = weights if isinstance(weights, WeightsFile) else None
-    if entry and size_of(options) not in (None, entry.meta["min_size"][0]):
-        # torchvision's builders load weights at their own size only.
-        file = read_weights(download(entry.url))
-    accepted, defaults = arguments_of(name), {"aux_logits": True}
-    if file:
-        defaults |= {"transform_input": True, "init_weights": False}  # as the library does for its own file
-    elif entry is None:
-        defaults["init_weights"] = True  # None is a warning for GoogLeNet and Inception
-    arguments = {key: value for key, value in defaults.items() if key in accepted} | options
-
-    network = construct(name, None if file else entry, arguments, options)
+    file = read_weights(download(entry.url)) if entry else weights
+    network = construct(name, entry, options, is_loaded=file is not None)
     *auxiliary, classifier = classification_layers(network)
     # What torchvision's builders themselves set for some weights.
     from_weights = {k: getattr(network, k) for k in ("transform_input", "image_size") if hasattr(network, k)}
@@ -90,9 +79,9 @@ def build(name: str, weights: str | WeightsFile | None, options: dict[str, Any])
         auxiliary_weight=AUXILIARY_WEIGHTS[name] if auxiliary else 0.0,
         remove_auxiliary=remove_auxiliary if auxiliary else None,
     )
-    if file:
+    if isinstance(file, WeightsFile):
         built = load_file(built, understood(network, file))
-    return replace(built, weights=f"{entry.name} (torchvision)", is_pretrained=True) if entry else built
+    return replace(built, weights=f"{entry.name} (torchvision)") if entry else built
 
 
 def size_option(name: str, size: int) -> dict[str, Any] | None:
@@ -120,21 +109,18 @@ def choose_weights(name: str, weights: str) -> WeightsEnum:
     return entry
 
 
-def construct(
-    name: str, entry: WeightsEnum | None, arguments: dict[str, Any], options: dict[str, Any]
-) -> nn.Module:
-    file = download(entry.url) if entry else None
+def construct(name: str, entry: WeightsEnum | None, options: dict[str, Any], is_loaded: bool) -> nn.Module:
+    """Return the network without weights, as torchvision's own builder makes it where weights are loaded."""
+    arguments = {"aux_logits": True, "init_weights": not is_loaded, "transform_input": is_loaded}
+    if entry:
+        arguments["image_size"] = entry.meta["min_size"][0]
+    arguments = {key: value for key, value in arguments.items() if key in arguments_of(name)}
     try:
-        with warnings.catch_warnings():
-            # That GoogLeNet's auxiliary classifiers are untrained does not matter: new ones follow.
-            warnings.simplefilter("ignore")
-            return get_model(name, weights=entry, progress=False, **arguments)
-    except (*DAMAGED, *MISFITS, AttributeError, ImportError, pickle.UnpicklingError) as error:
-        misfit = "loading state_dict" in str(error)
-        if file and not misfit and not (options and isinstance(error, MISFITS)):
-            raise damaged(file, reason(error)) from error
-        what = f"model.options={options}" if options or not misfit else f"model.weights: delete {file}, it"
-        raise UserError(f"{what} does not fit {name} of torchvision: {reason(error)}.") from error
+        return get_model(name, weights=None, **(arguments | options))
+    except MISFITS as error:
+        raise UserError(
+            f"model.options={options} does not fit {name} of torchvision: {reason(error)}."
+        ) from error
 
 
 def classification_layers(network: nn.Module) -> tuple[str, ...]:
@@ -160,35 +146,33 @@ def remove_classifier(built: BuiltNetwork) -> tuple[nn.Module, int]:
 
 
 def remove_auxiliary(network: nn.Module) -> None:
-    for name in ("aux1", "aux2", "AuxLogits"):
+    for name in AUXILIARY:
         if hasattr(network, name):
             setattr(network, name, None)
     network.aux_logits = False  # type: ignore[assignment]
 
 
 def understood(network: nn.Module, file: WeightsFile) -> WeightsFile:
-    """Return the file with DenseNet's old names renamed, and a ViT's positions interpolated.
+    """Return the file with the names and shapes of the network.
 
-    torchvision's DenseNet files are older than its names: `norm.1.weight` is `norm1.weight`.
+    torchvision's DenseNet files are older than its names: `norm.1.weight` is `norm1.weight`. The positions of
+    a ViT are interpolated, and auxiliary classifiers that the network does not have are left out.
     """
-    for state in file.state_dicts.values():
-        for key in [key for key in state if re.search(r"denselayer\d+\.(norm|conv)\.[12]\.", key)]:
-            state[re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key)] = state.pop(key)
-    if not isinstance(network, VisionTransformer):
-        return file
-    own = network.encoder.pos_embedding
-    state_dicts = {key: OrderedDict(state) for key, state in file.state_dicts.items()}
-    for state in state_dicts.values():
-        for name in [n for n, value in state.items() if n.endswith(POSITIONS) and value.shape != own.shape]:
-            try:
-                resized = interpolate_embeddings(
-                    network.image_size, network.patch_size, OrderedDict({POSITIONS: state[name]})
-                )
-            except (ValueError, RuntimeError):
-                continue  # It is another network's; `load_file` names it.
-            log.info("%s: %s is interpolated to %d pixels", file.path, name, network.image_size)
-            state[name] = resized[POSITIONS]
-    return replace(file, state_dicts=state_dicts)
+    has_auxiliary = getattr(network, "aux_logits", True)
+    states = {key: copy(state) for key, state in file.state_dicts.items()}
+    for state in states.values():
+        for key in list(state):
+            if not has_auxiliary and not set(key.split(".")).isdisjoint(AUXILIARY):
+                del state[key]
+            elif re.search(r"denselayer\d+\.(norm|conv)\.[12]\.", key):
+                state[re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key)] = state.pop(key)
+            elif isinstance(network, VisionTransformer) and key.endswith(POSITIONS):
+                # Positions of another network cannot be interpolated: `load_file` names it.
+                with suppress(ValueError, RuntimeError):
+                    own = OrderedDict({POSITIONS: state[key]})
+                    resized = interpolate_embeddings(network.image_size, network.patch_size, own)
+                    state[key] = resized[POSITIONS]
+    return replace(file, state_dicts=states)
 
 
 def preprocessing(entry: WeightsEnum, image_size: int | None = None) -> Preprocessing:

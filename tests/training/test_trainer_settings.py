@@ -10,23 +10,33 @@ from typing import Any
 import lightning as L
 import pytest
 from lightning.pytorch.callbacks import Timer
+from omegaconf import OmegaConf
 
+from graft.cli.checking import validated
 from graft.data.sample import Sample
 from graft.errors import UserError
 from graft.inference.evaluation import evaluate, labelled_images
 from graft.inference.model import Model
 from graft.inference.runtimes import load_model
 from graft.models.freezing import HEAD, Phase
+from graft.settings import TargetSettings
 from graft.tasks.multiclass import Multiclass
 from graft.training.lightning_internals import time_is_up
-from graft.training.trainer_options import REFUSED, TAKEN, check_trainer_options
-from tests.conftest import MakeConfig
+from graft.training.trainer_settings import REFUSED, TrainerSettings
+from tests.conftest import PROJECT, MakeConfig
 from tests.conftest import trained as train
 
 
 def test_every_argument_of_lightnings_trainer_is_decided_on() -> None:
     arguments = [name for name in inspect.signature(L.Trainer).parameters if name != "self"]
-    assert sorted([*TAKEN, *REFUSED]) == sorted(arguments)
+    taken = TrainerSettings.model_fields.keys() - TargetSettings.model_fields.keys()
+    assert sorted([*taken, *REFUSED]) == sorted(arguments)
+
+
+def checked(**options: Any) -> TrainerSettings:
+    """The settings of `trainer=auto` with these options, checked."""
+    settings: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "configs" / "trainer" / "auto.yaml"))
+    return validated(TrainerSettings, settings | options, "trainer.")
 
 
 @pytest.mark.parametrize(
@@ -45,17 +55,19 @@ def test_every_argument_of_lightnings_trainer_is_decided_on() -> None:
         ({"default_root_dir": "there"}, r".*hydra\.run\.dir"),
         ({"limit_train_batches": 0}, "limit_train_batches=0"),
         ({"limit_val_batches": 0.0}, "limit_val_batches=0"),
-        ({"strategy": "ddp_spawn"}, "strategy=ddp_spawn: write one of auto, ddp"),
+        ({"strategy": "ddp_spawn"}, "strategy=ddp_spawn: write auto, ddp"),
         ({"strategy": "fsdp"}, "strategy=fsdp"),
+        ({"devices": 0}, "devices=0"),
+        ({"devices": "many"}, "devices=many"),
     ],
 )
 def test_what_graft_would_defeat_is_refused(options: Mapping[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=rf"trainer\.{expected}"):
-        check_trainer_options(options)
+        checked(**options)
 
 
 def test_lightnings_defaults_are_taken() -> None:
-    check_trainer_options({"overfit_batches": 0.0, "val_check_interval": 1.0, "barebones": False})
+    checked(overfit_batches=0.0, val_check_interval=1.0, barebones=False)
 
 
 @pytest.mark.parametrize("settings", [["trainer=debug"], ["+trainer.fast_dev_run=true"]])
