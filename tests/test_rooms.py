@@ -146,5 +146,6 @@ def test_a_leaf_room_can_be_taken_out_and_the_rest_trains(tmp_path: Path, room: 
     assert (tmp_path / "run" / "metrics.json").is_file()
     has_report = (project / "src" / "graft" / "reporting").is_dir()
     assert (tmp_path / "run" / "report.html").is_file() == has_report
-    ignored = "--ignore=tests/browser"  # Its packages come with `make test-browser`.
-    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", ignored)
+    # Their packages come with `make test-browser` and `make docs-test`.
+    ignored = ("--ignore=tests/browser", "--ignore=tests/docs")
+    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", *ignored)

