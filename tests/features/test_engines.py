@@ -2,12 +2,14 @@
 """Whatever engine computes the features, the head learns the same."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from graft.data.cache_folders import cache_folders
+from graft.errors import UserError
 from graft.features.extraction import computed
 from tests.conftest import MakeConfig
 from tests.conftest import trained as train
@@ -25,15 +27,18 @@ def test_another_engine_has_its_own_features_and_trains_the_same_head(
     assert engines == {"openvino", "torch"}
 
 
-def test_an_engine_with_other_features_is_replaced_by_torch_in_one_line(
+def test_an_engine_with_other_features_is_replaced_by_torch_or_refused_where_it_was_asked_for(
     make_config: MakeConfig, weights: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     zeros = {"openvino": lambda *_: lambda images: torch.zeros(len(images), 256)}
     monkeypatch.setattr("graft.models.engines.choice.CONVERTED", zeros)
+    monkeypatch.setattr("graft.models.engines.choice.WORTH_CONVERTING", 1)
     with caplog.at_level(logging.INFO, "graft"):
-        train(make_config(weights, "features.engine=openvino"))
+        train(make_config(weights, "features.engine=auto"))
     assert "engine openvino is not used: its features differ by 1.0e+00 of the largest" in caplog.text
-    assert "engine torch: features.engine=torch" in caplog.text
+    monkeypatch.setenv("GRAFT_CACHE", os.environ["GRAFT_CACHE"] + "2")
+    with pytest.raises(UserError, match=r"features\.engine=openvino: its features differ by 1\.0e\+00"):
+        train(make_config(weights, "features.engine=openvino", run="asked"))
 
 
 @pytest.mark.parametrize("at_once", [1, 3])

@@ -4,6 +4,7 @@
 import json
 import logging
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,12 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
     assert "then the mean of the weights after epochs 1, 2, 3" in plan["steps"][-1]
+
+    # A run that is over and resumed, its epochs' weights gone, is the same average.
+    shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
+    again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
+    names = [name for name in found.metrics if name.startswith(("test/", "val/"))]
+    assert [again.metrics[name] for name in names] == [found.metrics[name] for name in names]
 
 
 def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> None:

@@ -123,6 +123,8 @@ class FeatureCache:
                 keys = np.concatenate([split_views.keys for split_views in views.values()])
                 extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, at_once)
         except EngineError as error:
+            if self.engine != "auto":
+                raise UserError(f"features.engine={engine}: {error}; write features.engine=auto.") from error
             log.info("features   engine %s is not used: %s", engine, error)
             return replace(self, engine="torch").features(classifier, data, trainer, phase, splits, mixes)
         except OSError as error:

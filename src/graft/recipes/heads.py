@@ -1,5 +1,6 @@
 """The first step of a recipe: linear heads on cached features, compared by cross-validation."""
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import lightning as L
 from scipy.stats import binomtest
 from torch import nn
 
+from graft.data.cache_folders import RECIPE
 from graft.data.labelled_images import LabelledImages
 from graft.data.splits import group_of
 from graft.errors import UserError
@@ -60,6 +62,8 @@ class HeadSearch:
         self.own = settings["model"]["stages"]
         self.most = max(self.own, min(SEVERAL_STAGES, len(stages(self.narrow)) - 1))
         self.wide = build_classifier(with_values(settings, {"model.stages": self.most}), images)
+        if not self.narrow.auxiliary:  # `plan_phases` has removed them: a frozen backbone needs none.
+            self.wide.backbone.remove_auxiliary_heads()
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
         self.pace = measured_pace(self.wide, self.data, loss, trainer)
         self.cached: dict[int, FeatureDataset] = {}  # by the number of views
@@ -80,7 +84,10 @@ class HeadSearch:
         cache = replace(FeatureCache(**self.settings["features"]), views=views)
         found = cache.features(self.wide, self.data, self.trainer, FROZEN, ("train", "val"), mixes)
         if not found:
-            raise UserError("recipe=auto needs cached features; features.cache=true says why there are none.")
+            raise UserError(
+                "recipe=auto needs cached features, which these settings do not allow; leave features.cache "
+                "and features.views out, or write features.cache=true, which says what is in the way."
+            )
         self.cached[views] = found["train"]
         return found["train"]
 
@@ -89,6 +96,7 @@ class HeadSearch:
         wide, width = self.features(views).store, self.narrow.num_features
         precision, device = str(self.trainer.precision), self.trainer.strategy.root_device
         made_by = recipe(self.narrow, self.data.preprocessing, str(wide.dtype), precision, device)
+        made_by["engine"] = json.loads((wide.folder / RECIPE).read_text(encoding="utf-8"))["engine"]
         folder = self.data.cache_room.features / recipe_digest(made_by)
         with self.data.cache_room.filling(folder, made_by) as use:
             store = FeatureStore(folder, width, str(wide.dtype), use)

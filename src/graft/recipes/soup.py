@@ -26,9 +26,14 @@ def average_epochs(fitted: Fitted, plan: Plan, budget: Budget) -> None:
     checkpoints, trainer, folder = fitted.checkpoints, fitted.trainer, plan.folder / EPOCHS
     predictions = next(callbacks_of(trainer, KeepPredictions))
     measured = {int(file.stem): metrics_of(fitted, int(file.stem)) for file in folder.glob("*.pt")}
+    if not measured:  # A resumed run that was over: its best checkpoint may be an average already.
+        saved = read_checkpoint(checkpoints.best_path)["callbacks"][checkpoints.state_key]
+        checkpoints.best_metrics = saved["best_metrics"]
+        return
     ranked = sorted(measured, key=lambda epoch: (checkpoints.rank(measured[epoch]), epoch))
     first = ranked.pop()
     best, average, averaged, kept = measured[first], load(folder, first), [first], predictions.last
+    loggers, trainer.loggers = trainer.loggers, []  # What is tried is no epoch of the curves.
     for tried, epoch in enumerate(reversed(ranked), start=1):
         before = budget.left()
         joined = mean(average, load(folder, epoch), len(averaged))
@@ -41,7 +46,7 @@ def average_epochs(fitted: Fitted, plan: Plan, budget: Budget) -> None:
             plan.averaged = averaged
             plan.note(f"average: {len(averaged) - 1} of {tried} other epochs joined epoch {first}")
             break
-    shutil.rmtree(folder)
+    trainer.loggers = loggers
     if len(averaged) > 1:
         checkpoints.best_metrics = best
         checkpoint = read_checkpoint(checkpoints.best_path)
@@ -49,6 +54,7 @@ def average_epochs(fitted: Fitted, plan: Plan, budget: Budget) -> None:
         checkpoint["callbacks"][checkpoints.state_key] = checkpoints.state_dict()
         checkpoint[VALIDATION] = vars(kept)
         save_atomically(checkpoint, checkpoints.best_path)
+    shutil.rmtree(folder)  # Last: a run that is killed before resumes from what is there.
 
 
 def metrics_of(fitted: Fitted, epoch: int) -> dict[str, float]:

@@ -33,7 +33,8 @@ def write_results(run: FinishedRun) -> list[Advice]:
     if logger:
         from graft.reporting.board.results import show_results
 
-        folder = Path(logger["save_dir"]) / (logger["name"] or "") / str(logger["version"] or "")
+        parts = (str(logger.get(key) or "") for key in ("save_dir", "name", "version"))
+        folder = Path(*parts)
         attempt("TensorBoard lacks the test figures", lambda: show_results(folder, run, overlays))
     if run.settings["report"]:
         from graft.reporting.report.run import write_run_report

@@ -1,5 +1,6 @@
 """`model.stages`: features of several stages, from training to an exported file."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,18 @@ def test_gradients_reach_the_earlier_stages_through_their_means() -> None:
     Classifier(backbone, head)(torch.randn(2, 3, 32, 32)).sum().backward()
 
     assert backbone.network.get_parameter("blocks.3.0.conv_pw.weight").grad is not None
+
+
+def test_threads_that_share_a_network_get_the_features_of_their_own_images() -> None:
+    several = build(stages=3)
+    images = torch.randn(24, 2, 3, 32, 32)
+
+    @torch.no_grad()
+    def features(batch: Tensor) -> Tensor:
+        return several(batch)
+
+    expected = [features(batch) for batch in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(features, images))
+
+    torch.testing.assert_close(found, expected)

@@ -1,5 +1,6 @@
 """A backbone whose features are the outputs of several stages, not of the last alone."""
 
+import threading
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class SeveralStages(Backbone):
     def __init__(self, source: str, built: BuiltNetwork, count: int) -> None:
         super().__init__(source, built)
         self.count = count
-        self.means: list[Tensor] = []  # of the stages that the forward pass has left behind
+        # Of the stages that a forward pass has left behind, by thread: several may run the network.
+        self.means: dict[int, list[Tensor]] = {}
         names = [stage.name for stage in stages(self)][1:]  # The stem is no module of its own.
         if count > len(names) or self.has_convolutional_head:
             most = 1 if self.has_convolutional_head else len(names)
@@ -38,16 +40,15 @@ class SeveralStages(Backbone):
 
     def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the features, those of the last stage at the end, and the auxiliary logits."""
-        self.means = []
+        self.means[threading.get_ident()] = []
         features, logits = super().forward_with_auxiliary(images)
-        means, self.means = self.means, []
-        return torch.cat([*means, features], dim=1), logits
+        return torch.cat([*self.means.pop(threading.get_ident()), features], dim=1), logits
 
     def spec(self) -> dict[str, Any]:
         return {**super().spec(), "stages": self.count}
 
     def _add_mean(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self.means.append(mean_over_positions(output))
+        self.means[threading.get_ident()].append(mean_over_positions(output))
 
 
 def mean_over_positions(output: Tensor) -> Tensor:

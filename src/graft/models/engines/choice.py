@@ -25,7 +25,7 @@ def choose_engine(setting: str, images: int, has_run: Callable[[str], bool]) -> 
     """
     if setting != "auto":
         if not is_installed(setting):
-            raise UserError(f'{setting} is not installed; install it with: pip install "graft[export]"')
+            raise UserError(f'{setting} is not installed; install it with: pip install -e ".[export]".')
         return setting, f"features.engine={setting}"
     names = [*filter(is_installed, CONVERTED), "torch"]
     if stored := [name for name in names if has_run(name)]:

@@ -38,6 +38,9 @@ class Facts:
     val_loss: float | None = None  # of the best epoch
     best_epoch: int | None = None
     epochs: int = 0
+    can_train_longer: bool = True  # not a head that was solved, nor a recipe with epochs of its own
+    takes_class_weights: bool = True  # whether the loss does
+    group_setting: str = "data.keep_together"  # which keeps images together
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def about_trust(facts: Facts) -> Iterator[Advice]:
         images = "image is" if facts.leaking == 1 else "images are"
         seen = f"{facts.leaking} {images} in several splits: the test result is too optimistic."
         cure = "Remove the copies, or keep what belongs together in one split:"
-        yield Advice(f"{seen} {cure}", "data.keep_together=COLUMN")
+        yield Advice(f"{seen} {cure}", f"{facts.group_setting}=COLUMN")
     accuracy = facts.accuracy
     if accuracy is not None and facts.majority is not None and accuracy.low <= facts.majority:
         seen = f"Always predicting the largest class is right in {percent(facts.majority)}."
@@ -99,7 +102,8 @@ def about_imbalance(facts: Facts) -> Iterator[Advice]:
         is_low, missed = True, round(worst.images * (1 - worst.recall.value))
         seen = f"Recall of {worst.name} is only {percent(worst.recall.value)}:"
         seen += f" {missed} of {worst.images} images are missed. "
-    if not facts.is_balanced and ratio >= (RATHER_UNEVEN if is_low else UNEVEN):
+    is_uneven = ratio >= (RATHER_UNEVEN if is_low else UNEVEN)
+    if is_uneven and not facts.is_balanced and facts.takes_class_weights:
         seen += f"The largest {facts.kind} has {ratio:.1f} times the training images of the smallest."
         effect = "Balanced weights find more of the small ones, at the cost of more false alarms:"
         if facts.if_balanced is not None and worst is not None:
@@ -120,7 +124,7 @@ def about_training(facts: Facts) -> Iterator[Advice]:
         seen = f"The training loss ({facts.train_loss:.3f}) is far below that of validation"
         seen += f" ({facts.val_loss:.3f}): the model is overfitting. Augment more, or train fewer stages:"
         yield Advice(seen, "augmentation=standard" + ("" if facts.only_head else " freeze=true"))
-    if facts.best_epoch is not None and facts.best_epoch == facts.epochs:
+    if facts.can_train_longer and facts.best_epoch is not None and facts.best_epoch == facts.epochs:
         seen = f"The last epoch ({facts.epochs}) was the best: it may not have finished."
         yield Advice(f"{seen} Train longer:", f"trainer.max_epochs={2 * facts.epochs}")
     of_a_class = facts.train_images / max(1, len(facts.class_counts))

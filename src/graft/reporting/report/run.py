@@ -76,8 +76,11 @@ def training_rows(run: FinishedRun) -> dict[str, str]:
 
 
 def learning_rate(run: FinishedRun) -> str:
-    """Return the head's learning rate of the first phase, and how it was found."""
-    rate = f"{run.phases[0].head_learning_rate:.3g}"
+    """Return the head's learning rate of the first phase that trains by steps, and how it was found."""
+    rates = [phase.head_learning_rate for phase in run.phases if phase.head_learning_rate]
+    if not rates:
+        return "none: the head is solved (L-BFGS)"
+    rate = f"{rates[0]:.3g}"
     return f"{rate}, found by a range test" if run.settings["learning_rate"] == "auto" else rate
 
 
@@ -131,6 +134,9 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
         val_loss=run.history.get("val/loss", {}).get(best_epoch),
         best_epoch=best_epoch,
         epochs=int(run.metrics["epoch"]),
+        can_train_longer=bool(run.phases[-1].head_learning_rate) and not settings.get("recipe"),
+        takes_class_weights="class_weights" in settings["loss"],
+        group_setting="data.group_column" if "file" in settings["data"] else "data.keep_together",
     )
 
 
