@@ -1,6 +1,6 @@
 # Set up, train, test. ARGS="model=resnet18 freeze=true" passes settings to train.
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-browser lint benchmark clean
+.PHONY: help setup train test test-browser docs docs-test lint benchmark results clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,19 +17,27 @@ setup: $(INSTALLED) ## create .venv and install everything that training and tes
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[elpv,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[elpv,networks,dev]"
 	touch $@
 
 train: setup ## fine-tune; ARGS="model=resnet18 freeze=true" changes settings
 	$(BIN)/python train.py $(ARGS)
 
 test: setup lint ## run lint, format, type checks and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore tests/browser --ignore tests/docs
 
 test-browser: setup ## open TensorBoard and a report in headless Chromium (installs it with apt-get where it is missing)
 	command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -qq -y chromium chromium-driver)
 	$(BIN)/python -m pip install --quiet --editable ".[browser]"
 	$(BIN)/python -m pytest tests/browser
+
+docs: setup ## build the site of docs/ into site/; a warning is an error
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/zensical build --clean --strict
+
+docs-test: setup ## run every command of README, docs/ and the notebook as it is written (5 to 10 minutes)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --maxschedchunk=1 tests/docs
 
 lint: setup ## check style, format and types without changing anything
 	$(BIN)/ruff check .
@@ -41,5 +49,8 @@ benchmark: setup ## measure Graft against other ways, an hour or more; ARGS="sec
 	$(PEERS)/bin/python -m pip install --quiet --editable ".[elpv,export]" fastai autotimm
 	$(BIN)/python scripts/benchmark.py peers=$(PEERS)/bin/python $(if $(BENCHMARK_DATA),images=$(BENCHMARK_DATA)) $(ARGS)
 
+results: setup ## train what is missing in docs/results.md, hours; ARGS="sections=elpv,waste waste=FOLDER rows=L-BFGS"
+	$(BIN)/python scripts/results.py $(ARGS)
+
 clean: ## remove the environment and caches; data and logs stay
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) site .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,7 @@
-"""Show where a network looks: python scripts/explain.py checkpoint=best.ckpt input=FOLDER
+"""Show what a prediction is based on: python scripts/explain.py checkpoint=best.ckpt input=FOLDER
 
-Writes each image as PNG with a Grad-CAM heat map of its label or number, yellow where the network sees it.
-One that cannot be read is named, and the exit code is 3.
+Writes a PNG for each image: the image, and beside it a Grad-CAM heat map of its predicted label or number,
+from purple (least) to yellow (most) over the image in grey. The exit code is 3 where images are unreadable.
 """
 
 import sys
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from graft.cli.script_settings import Checkpoint, File, Indices, Names, run_script
 from graft.errors import UserError, import_extra
-from graft.settings import PathText, Settings
+from graft.settings import PathText, Settings, Share
 
 
 class ExplainSettings(Settings):
@@ -25,13 +25,16 @@ class ExplainSettings(Settings):
     bands: Indices | None = Field(
         None, description="three bands to show as red, green and blue, or one; the first ones"
     )
+    opacity: Share = Field(
+        0.5, description="of the heat map: 0 shows the grey image alone, 1 the colours alone"
+    )
     allow: Names = Field([], description="packages that the model may import, of networks or metrics")
 
 
 def work(settings: dict[str, Any]) -> int:
-    """Write the overlays and print the labels; return 3 where images are unreadable."""
+    """Write the heat maps and print the labels; return 3 where images are unreadable."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.inference.explanation import explain, refuse_exported
+    from graft.inference.explanation import explain, refuse_exported, side_by_side
     from graft.inference.search import base_folder, find_images
     from graft.memory import keep_freed_memory
     from graft.models.checkpoints import load_classifier
@@ -42,20 +45,23 @@ def work(settings: dict[str, Any]) -> int:
     refuse_exported(checkpoint)
     searched = Path(source).expanduser()
     if searched.is_dir() and output.resolve().is_relative_to(searched.resolve()):
-        raise UserError(f"output={output} lies in input={source}: the overlays would be explained too.")
-    base, unreadable = base_folder(source), 0
+        raise UserError(f"output={output} lies in input={source}: the heat maps would be explained too.")
+    base, unreadable, written = base_folder(source), 0, set[Path]()
     loaded = load_classifier(checkpoint, allow)
     images = find_images(source, loaded.preprocessing.channels)
-    for one in explain(loaded, images, settings["bands"], allow):
+    for one in explain(loaded, images, settings["bands"], allow, settings["opacity"]):
         if one.overlay is None:
             unreadable += 1
             sys.stdout.write(f"{one.path}  cannot be read: {one.error}\n")
             continue
-        # The extension is kept: a.jpg and a.png may lie side by side.
-        file = output / one.path.relative_to(base).parent / f"{one.path.name}.png"
+        file = output / one.path.relative_to(base).with_suffix(".png")
+        if file in written:  # a.jpg and a.png may lie side by side.
+            file = file.with_name(f"{one.path.name}.png")
+        written.add(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        one.overlay.save(file)
-        sys.stdout.write(f"{one.path}  {one.label}  {file}\n")
+        side_by_side(one).savefig(file)
+        probability = "" if one.probability is None else f"  {one.probability:.4f}"
+        sys.stdout.write(f"{one.path}  {one.label}{probability}  {file}\n")
     return 3 if unreadable else 0
 
 

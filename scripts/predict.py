@@ -1,7 +1,7 @@
 """Predict for images: python scripts/predict.py checkpoint=best.ckpt input=FOLDER
 
-Images are read recursively and written in a stable order, a row each. One that cannot be read becomes
-a row with an error, and the exit code 3.
+Images are read recursively and written in a stable order, a row each. The row of an unreadable image has an
+error, and the exit code is then 3.
 """
 
 import sys
@@ -30,9 +30,13 @@ class PredictSettings(Settings):
     input: PathText = Field(description="a folder, a quoted pattern such as 'FOLDER/**/*.jpg', or a file")
     output: File = Field(Path("predictions.csv"), description="the file to write: .csv, .jsonl or .parquet")
     top_k: Count = Field(1, description="with classes: how many are named, the most probable first")
-    threshold: Share = Field(0.0, description="with classes: below this probability the label is unsure")
+    threshold: Share = Field(
+        0.0, description="with classes: a column is_certain says whether the probability reaches it"
+    )
     tta: Literal["flip"] | None = Field(None, description="flip: average an image and its mirror image")
-    copy_to: File | None = Field(None, description="with classes: a new folder to copy images to by label")
+    copy_to: File | None = Field(
+        None, description="with classes: a new folder to copy images to by label; uncertain ones apart"
+    )
     batch_size: Count = Field(32, description="images that go through the network at once")
     allow: Names = Field([], description="packages that the model may import, of networks or metrics")
 
@@ -53,7 +57,7 @@ def work(settings: dict[str, Any]) -> int:
     images = find_images(source, model.preprocessing.channels)
     if folders:
         model.refuse_unless_multiclass(f"copy_to={copy_to}")
-    table = Table(model, settings["top_k"])
+    table = Table(model, settings["top_k"], settings["threshold"] > 0)
     predictions = model.stream(
         images, settings["threshold"], settings["tta"] == "flip", settings["batch_size"]
     )
@@ -100,7 +104,7 @@ def small_table(rows: "Sequence[Row]") -> str:
         if row["error"]:
             text = f"cannot be read: {row['error']}"
         elif "probability" in row:
-            text += f"  {row['probability']:.4f}"
+            text += f"  {row['probability']:.4f}{'' if row.get('is_certain', True) else '  uncertain'}"
         lines.append(f"{row['path']:<{width}}  {text}".rstrip())
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
@@ -192,6 +193,7 @@ def make_config(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """
     monkeypatch.setenv("GRAFT_ROOT", str(tmp_path))
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # A command before in this process sets it.
 
     def make(*overrides: str, run: str = "run", board: bool = False) -> DictConfig:
         tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data=folder"]

@@ -21,5 +21,5 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_parquet_says_which_extra_it_needs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r'^pyarrow is not installed.*pip install "graft\[parquet\]"'):
+    with pytest.raises(UserError, match=r'^pyarrow is not installed.*pip install -e "\.\[parquet\]"'):
         checked_writer(tmp_path / "p.parquet")

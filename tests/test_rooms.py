@@ -21,18 +21,21 @@ ARROWS = {
     "data": {"tasks"},
     "finished_run": {"tasks", "data"},
     "features": {"models", "data", "tasks"},  # room: features
+    "recipes": {"training", "features", "models", "data", "tasks"},  # room: recipes
     "training": {"models", "data", "tasks", "finished_run", "features"},
     "inference": {"models", "data", "tasks", "finished_run"},
     "reporting": {"tasks", "data", "inference", "finished_run"},  # room: reporting
-    "cli": {"models", "data", "tasks", "features", "training", "inference", "reporting", "finished_run"},
+    "cli": {"models", "data", "tasks", "features", "training", "inference", "reporting", "finished_run"}
+    | {"recipes"},
     "__init__": {"inference", "cli"},
 } | {name: set() for name in SHARED}
 MOST_READ = 1600  # lines: an hour
-LEAVES = (
-    "reporting",  # room: reporting
-    "features",  # room: features
-    "inference/export",  # room: inference/export
-)
+LEAVES = {  # with what goes with them
+    "reporting": (),  # room: reporting
+    "features": ("recipes",),  # room: features
+    "recipes": (),  # room: recipes
+    "inference/export": (),  # room: inference/export
+}
 MARK = "# room: "
 
 
@@ -119,7 +122,8 @@ def copy_of_project(folder: Path) -> Path:
 @pytest.mark.parametrize("room", LEAVES)
 def test_a_leaf_room_can_be_taken_out_and_the_rest_trains(tmp_path: Path, room: str) -> None:
     project = copy_of_project(tmp_path / "project")
-    without_room(project, room)
+    for gone in (room, *LEAVES[room]):
+        without_room(project, gone)
     left = [f for f in project.rglob("*.py") if f"graft.{room.replace('/', '.')}" in f.read_text("utf-8")]
     assert left == [project / "tests" / "test_rooms.py"] or not left
     write_images(tmp_path / "images" / "dark", 6, 80, seed=1)
@@ -142,5 +146,6 @@ def test_a_leaf_room_can_be_taken_out_and_the_rest_trains(tmp_path: Path, room: 
     assert (tmp_path / "run" / "metrics.json").is_file()
     has_report = (project / "src" / "graft" / "reporting").is_dir()
     assert (tmp_path / "run" / "report.html").is_file() == has_report
-    ignored = "--ignore=tests/browser"  # Its packages come with `make test-browser`.
-    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", ignored)
+    # Their packages come with `make test-browser` and `make docs-test`.
+    ignored = ("--ignore=tests/browser", "--ignore=tests/docs")
+    python(project, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q", *ignored)

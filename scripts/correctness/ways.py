@@ -154,7 +154,7 @@ def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
         cast(ImageDataModule, SameBatches()),
         resumption=resumption(checkpoint(folder, resume), resume) if resume else None,
         searches_rate=False,
-        cache=FeatureCache(cache=False, views=0, dtype="float32"),  # room: features
+        cache=FeatureCache(cache=False, views=0, dtype="float32", engine="torch"),  # room: features
     )
     return Trained(module, backbone.network, optimized(fitting), first.gap)
 

@@ -32,7 +32,7 @@ def import_extra(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f'{error.name or module} is not installed; install it with: pip install "graft[{extra}]"'
+            f'{error.name or module} is not installed; install it with: pip install -e ".[{extra}]"'
         ) from error
 
 

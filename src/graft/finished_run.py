@@ -1,7 +1,8 @@
 """The record of a finished run: plain values and its task, all that reporting needs."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,38 @@ class FinishedRun:
     targets: Tensor  # [N] or [N, C]
     checkpoint: Path
     is_first_process: bool = True
+    lower_is_better: bool = False  # of the monitored metric
 
     @property
     def tested(self) -> Sequence[Sample]:
         """The test samples that were tested: the first ones with `limit_test_batches`."""
         return self.splits["test"][: len(self.logits)]
+
+
+SEED = "seed"  # Jobs of a sweep that differ in it alone are one configuration.
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job of a sweep: what it was given, and what came out or why it failed."""
+
+    overrides: Sequence[str]  # as Hydra writes them
+    error: str = ""
+    monitor: str = ""  # the name of the validation metric
+    lower_is_better: bool = False
+    curve: Mapping[int, float] = field(default_factory=dict)  # of that metric, by epoch
+    validation: float = math.nan  # its value at the best epoch ...
+    test: float = math.nan  # ... and that of the same metric in the test
+    seconds: float = math.nan
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The overrides by key, without Hydra's `+`."""
+        parts = (override.lstrip("+~").partition("=") for override in self.overrides)
+        return {key: value for key, _, value in parts}
+
+    def described(self, keys: Sequence[str]) -> str:
+        """Return these of its settings as they are typed."""
+        return (
+            " ".join(f"{key}={self.settings[key]}" for key in keys if key in self.settings) or "all the same"
+        )

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-TARGET = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 MOST = 2**31 - 1  # Larger whole numbers do not fit into what torch and PIL count with.
 
 
@@ -18,6 +17,13 @@ class Words:
     """What a setting expects, in a person's words, where the type alone does not say it well."""
 
     text: str
+
+
+Target = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"),
+    Words("the path of a class or function, such as torch.optim.AdamW"),
+]
 
 
 def as_path(value: Any) -> str:
@@ -36,9 +42,7 @@ class Settings(BaseModel):
 class TargetSettings(Settings):
     """An entry from which Hydra builds a class, or calls a function."""
 
-    target: Annotated[
-        str, Field(pattern=TARGET), Words("the path of a class or function, such as torch.optim.AdamW")
-    ] = Field(alias="_target_")
+    target: Target = Field(alias="_target_")
     partial: Literal[False] = Field(False, alias="_partial_")
     convert: Literal["none", "partial", "object", "all"] = Field("none", alias="_convert_")
     recursive: bool = Field(True, alias="_recursive_")

@@ -104,14 +104,26 @@ def test_images_are_copied_to_their_labels(
     arguments = [f"checkpoint={checkpoint}", f"input={images}", "threshold=0.6", "tta=flip"]
     assert predict(*arguments, "copy_to=sorted").returncode == 3
     rows = read(tmp_path / "predictions.csv")
-    assert {row["label"] for row in rows} == {"dark", "light", "unsure", ""}
-    expected = {f"{row['label']}/{Path(row['path']).relative_to(images)}" for row in rows if row["label"]}
+    assert {(row["label"], row["is_certain"]) for row in rows} > {
+        ("", ""),
+        ("dark", "True"),
+        ("dark", "False"),
+    }
+    folders = {"True": "", "False": "uncertain/"}
+    expected = {
+        f"{folders[row['is_certain']]}{row['label']}/{Path(row['path']).relative_to(images)}"
+        for row in rows
+        if row["label"]
+    }
     copied = [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
     assert {str(path.relative_to(tmp_path / "sorted")) for path in copied} == expected
     for row, found in zip(
         rows, load(checkpoint).predict([row["path"] for row in rows], threshold=0.6, flip=True), strict=True
     ):
-        assert row["label"] == (found.label or "")
+        assert (row["label"], row["is_certain"]) == (
+            found.label or "",
+            "" if found.is_certain is None else str(found.is_certain),
+        )
     again = predict(*arguments, "copy_to=sorted")
     assert again.returncode == 2
     assert "not empty" in again.stderr

@@ -56,6 +56,7 @@ def test_a_run_leaves_what_the_readme_says(command: Command, images: Path, tmp_p
     assert "random" in result.stdout
     assert "phase 2/2: everything" in result.stdout
     assert "tensorboard --logdir" in result.stdout
+    assert "writing report.html" in result.stdout  # room: reporting
 
 
 def test_the_default_run_learns_solar_cells_from_packaged_weights(command: Command, tmp_path: Path) -> None:
@@ -235,10 +236,10 @@ def test_a_sweep_makes_a_run_for_each_combination(command: Command, tmp_path: Pa
         "hydra.sweep.dir=sweep",
     )
     assert result.returncode == 0, result.stderr
-    runs = [
-        json.loads((tmp_path / "sweep" / d / "metrics.json").read_text(encoding="utf-8")) for d in ("0", "1")
-    ]
+    folders = [tmp_path / "sweep" / name for name in ("0_freeze=true", "1_freeze=false")]
+    runs = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
     assert runs[0]["parameters/trainable"] < runs[1]["parameters/trainable"]
+    assert "compare the curves" in result.stdout
 
 
 def test_help_and_mistakes_are_answered_before_torch_is_imported(tmp_path: Path) -> None:

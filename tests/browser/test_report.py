@@ -32,6 +32,7 @@ return [...document.querySelectorAll("body *:not(svg *)")].filter(hasText).map(e
 }).sort((a, b) => a[0] - b[0])[0];
 """
 BROKEN = "return [...document.images].filter(one => !one.complete || !one.naturalWidth).length"
+CUT = "return [...document.querySelectorAll('.scroll')].some(one => one.scrollWidth > one.clientWidth)"
 # Labels of the axes are as bright as the page's text.
 INK = """
 return [...document.querySelectorAll("svg text, svg text *")]
@@ -55,10 +56,21 @@ def test_the_report_is_readable(report: str, browser: webdriver.Chrome, scheme: 
     assert browser.execute_script("return document.images.length") > 8
     assert browser.execute_script(BROKEN) == 0
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert not browser.execute_script(CUT)
     assert browser.get_log("browser") == []
     assert requested(browser) == {report}
     if folder := os.environ.get("SCREENSHOTS"):
         browser.save_screenshot(str(Path(folder) / f"report-{scheme}-{width}.png"))
+
+
+def test_a_click_enlarges_an_image_and_another_makes_it_small(report: str, browser: webdriver.Chrome) -> None:
+    browser.get(report)
+    click = browser.find_element("css selector", ".card .zoom input")
+    widths = []
+    for _ in range(3):
+        widths.append(browser.find_element("css selector", ".card .zoom img").size["width"])
+        click.click()
+    assert widths == [72, browser.execute_script("return window.innerWidth"), 72]
 
 
 @pytest.fixture

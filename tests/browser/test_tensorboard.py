@@ -63,9 +63,9 @@ def address(logs: Path) -> Iterator[str]:
 def test_every_tab_shows_what_the_run_has_written(address: str, browser: webdriver.Chrome) -> None:
     tabs = {
         "timeseries": ("train/loss", "val/loss", "train/images_per_second", "Smoothed"),
-        "images": ("images/training, as the network sees them", "test/confusion matrix", "a whole image"),
+        "images": ("what the network sees/training images", "when done/Confusion matrix", "a whole image"),
         "projector": ("validation features", "label", "Points: 4"),
-        "hparams": ("learning rate", "final/test accuracy"),
+        "hparams": ("learning rate", "when done/test accuracy"),
     }
     WebDriverWait(browser, PATIENCE).until(has_read(address), "TensorBoard has not read the run")
     for tab, expected in tabs.items():
@@ -81,7 +81,7 @@ def has_read(address: str) -> Callable[[webdriver.Chrome], bool]:
 
     def test(browser: webdriver.Chrome) -> bool:
         browser.get(f"{address}data/plugin/scalars/tags")
-        return "final/test accuracy" in browser.page_source
+        return "when done/test accuracy" in browser.page_source
 
     return test
 

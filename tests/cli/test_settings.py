@@ -81,8 +81,16 @@ def test_every_choice_of_every_group_is_declared_and_fits(choice: str, images: P
 
 
 def open_entries(values: dict[str, Any]) -> set[str]:
-    """Return the keys below an entry that takes any names."""
-    return {key for key in leaves(values) if key.startswith(("model.options.", "task.metrics."))}
+    """Return the keys that need no declaration: of any names, of loggers, of Lightning's own classes."""
+    entries = [
+        (group, name, entry) for group in ("logger", "callbacks") for name, entry in values[group].items()
+    ]
+    signed = [
+        f"{group}.{name}."
+        for group, name, entry in entries
+        if entry and (group == "logger" or "lightning" in entry["_target_"])
+    ]
+    return {key for key in leaves(values) if key.startswith(("model.options.", "task.metrics.", *signed))}
 
 
 def test_every_declared_key_without_a_default_is_in_the_yaml_files_with_a_comment() -> None:
@@ -95,15 +103,19 @@ def test_every_declared_key_without_a_default_is_in_the_yaml_files_with_a_commen
         for key in declared_keys(declared)
         if not key.rpartition(".")[2].startswith("_") and key.partition(".")[0] != "trainer"
     }
-    assert needed <= commented | {
-        "maximize",
-        "foreach",
-        "capturable",
-        "differentiable",
-        "fused",
-        "eps",
-        "amsgrad",
-    }
+    assert needed <= commented | {"eps"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["+optimizer.foreach=true", "+optimizer.fused=true"],
+        ["optimizer=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"],
+        ["optimizer._target_=torch.optim.RAdam", "optimizer.betas=[2,0.9]"],
+    ],
+)
+def test_what_the_optimizer_itself_refuses_is_told_before_the_run(changes: list[str]) -> None:
+    assert str(refusal(composed(*changes))).startswith("optimizer does not fit: ")
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
@@ -146,6 +158,10 @@ def test_what_a_task_measures_can_be_monitored(task: str) -> None:
         ("+callbacks.x._target_=nonsense", "callbacks.x._target_=nonsense"),
         ("+callbacks.x._target_=graft.nothing.There", "callbacks.x._target_=graft.nothing.There"),
         ("+trainer.foo=1", "trainer.foo"),
+        ("logger.csv.save_dir=[]", "logger.csv.save_dir=[]: write text"),
+        ("+logger.csv.foo=1", "'logger.csv.foo'"),
+        ("logger.tensorboard.name=1", "logger.tensorboard.name=1: write text"),
+        ("callbacks.lr_monitor.logging_interval=day", "write step, epoch or null"),
         ("~features.views", "features.views is needed"),  # room: features
         ("~callbacks.checkpoint", "callbacks.checkpoint is needed"),
         ("monitor=accuracy", "Did you mean 'val/accuracy'"),

@@ -1,5 +1,6 @@
 """Grad-CAM finds what decides, and says where it cannot be used."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from graft.errors import UserError
-from graft.inference.explanation import Overlays, explain, last_feature_maps, overlay, shown_bands
+from graft.inference.explanation import Overlays, as_image, explain, last_feature_maps, overlay, shown_bands
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import LoadedClassifier
 from graft.models.classifier import Classifier
@@ -88,9 +89,21 @@ def test_bands_are_chosen() -> None:
 
 
 def test_one_band_of_numbers_from_0_to_1_is_shown_grey() -> None:
-    found = overlay(torch.full((1, 4, 4), 0.5), np.zeros((4, 4), np.float32))
-    grey = overlay(torch.full((3, 4, 4), 128, dtype=torch.uint8), np.zeros((4, 4), np.float32))
+    found = as_image(torch.full((1, 4, 4), 0.5))
+    grey = as_image(torch.full((3, 4, 4), 128, dtype=torch.uint8))
     assert np.abs(np.asarray(found).astype(int) - np.asarray(grey).astype(int)).max() <= 1
+
+
+def test_the_heat_is_seen_on_an_image_of_any_colour() -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[:, 2:] = 1
+    for colour in ("white", "black", "purple", "yellow"):
+        image = Image.new("RGB", (4, 4), colour)
+        found = np.asarray(overlay(image, heat)).astype(int)
+        assert np.abs(found[0, 0] - found[0, 3]).sum() > 100, colour
+        assert np.array_equal(
+            np.asarray(overlay(image, heat, opacity=0)), np.asarray(image.convert("L").convert("RGB"))
+        )
 
 
 @pytest.mark.parametrize(
@@ -124,16 +137,20 @@ def test_the_script_writes_a_png_for_each_image(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (images / "dark" / "bad.jpg").write_text("no image", encoding="utf-8")
+    Image.new("RGB", (8, 8)).save(images / "dark" / "000.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["explain.py", f"checkpoint={checkpoint}", f"input={images}"])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(PROJECT / "scripts" / "explain.py"), run_name="__main__")
     assert end.value.code == 3
     written = sorted((tmp_path / "explanations").rglob("*.png"))
-    assert len(written) == 24
-    with Image.open(tmp_path / "explanations" / "dark" / "000.jpg.png") as image:
-        assert (image.size, image.mode) == ((32, 32), "RGB")
-    assert "bad.jpg  cannot be read" in capsys.readouterr().out
+    assert len(written) == 25
+    assert {file.name for file in written if "000" in file.name} == {"000.png", "000.png.png"}
+    with Image.open(tmp_path / "explanations" / "dark" / "000.png") as image:
+        assert image.width > 1.5 * image.height  # Two images beside each other, and the scale.
+    shown = capsys.readouterr().out
+    assert "bad.jpg  cannot be read" in shown
+    assert re.search(r"000\.jpg  (dark|light)  0\.\d{4}  explanations/", shown)
 
 
 def test_an_exported_file_is_refused(script: Command, tmp_path: Path, images: Path) -> None:
@@ -164,4 +181,4 @@ def test_without_grad_cam_overlays_name_the_extra(
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     overlays = Overlays(checkpoint)
     assert overlays.of([images / "dark" / "000.jpg"]) == {}
-    assert "graft[explain]" in overlays.why_none
+    assert ".[explain]" in overlays.why_none

@@ -122,12 +122,15 @@ def test_flip_averages_a_image_and_its_mirror_image(tmp_path: Path) -> None:
     assert flipped.values[1] == pytest.approx((0.5 + torch.sigmoid(torch.tensor(1.0)).item()) / 2)
 
 
-def test_below_the_threshold_the_label_is_unsure(model: Model, images: Path) -> None:
+def test_below_the_threshold_the_label_is_kept_and_not_certain(model: Model, images: Path) -> None:
     paths = sorted((images / "light").iterdir())
     probabilities = sorted(p.values[1] for p in model.predict(paths))
     middle = (probabilities[5] + probabilities[6]) / 2
-    labels = [p.label for p in model.predict(paths, threshold=middle)]
-    assert sorted(map(str, labels)) == ["light"] * 6 + ["unsure"] * 6
+    found = model.predict(paths, threshold=middle)
+    assert {p.label for p in found} == {"light"}
+    assert [p.is_certain for p in found] == [p.values[1] >= middle for p in found]
+    assert sum(bool(p.is_certain) for p in found) == 6
+    assert model.predict(paths[:1])[0].is_certain is None
 
 
 def test_a_temperature_divides_the_logits(images: Path) -> None:

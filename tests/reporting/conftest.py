@@ -38,7 +38,9 @@ SETTINGS: dict[str, Any] = {
     },
     "loss": {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.1},
     "regularisation": {"l2_sp": 0.0, "mixup": 0.0},
-    "data": {"batch_size": 4, "balanced": False},
+    "data": {"batch_size": 4, "balanced": False, "limit": None},
+    "callbacks": {},
+    "learning_rate": None,
 }
 
 

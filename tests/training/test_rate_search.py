@@ -114,7 +114,7 @@ def test_a_run_with_the_found_rate_is_the_run_with_that_number_typed(
         assert image.width >= 800
     events = EventAccumulator(str(tmp_path / "auto" / "tensorboard"))
     events.Reload()
-    assert "learning_rate" in events.Tags()["images"]
+    assert "while training/range test" in events.Tags()["images"]
 
 
 def test_a_resumed_run_keeps_the_found_rate(make_config: MakeConfig, tmp_path: Path) -> None:

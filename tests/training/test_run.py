@@ -5,8 +5,10 @@ import json
 import shutil
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 
 from graft.data.images import open_rgb
 from graft.data.transforms import Augmentation, evaluation_transform
@@ -113,6 +115,25 @@ def test_a_run_that_max_steps_ends_is_validated_at_its_last_step(
     with (tmp_path / "run" / "csv" / "metrics.csv").open(encoding="utf-8") as file:
         validated = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/loss")]
     assert validated[-1] == steps - 1
+
+
+def test_an_epoch_that_time_cuts_short_has_its_own_training_metrics(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_step_6(timer: Timer, trainer: L.Trainer) -> None:  # The second of 4 in the second epoch.
+        trainer.should_stop = trainer.global_step >= 6
+
+    monkeypatch.setattr(Timer, "_check_time_remaining", stop_at_step_6)
+    history = record(make_config("+trainer.max_time=00:01:00:00", "trainer.max_epochs=3")).history
+    assert set(history["train/loss"]) == {1, 2}
+    assert history["train/loss"][1] != history["train/loss"][2]
+
+
+def test_checkpoints_elsewhere_than_where_a_resume_looks_are_refused(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"callbacks\.checkpoint\.dirpath.*hydra\.run\.dir=DIR"):
+        train(make_config(f"callbacks.checkpoint.dirpath={tmp_path}/elsewhere"))
 
 
 def test_compiling_without_a_compiler_is_refused(

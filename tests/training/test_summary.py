@@ -24,19 +24,17 @@ def test_programs_are_named_where_the_environment_is_active_and_else_by_their_pa
     assert executable("python") == "python"
 
 
-def test_the_next_commands_stand_on_lines_of_their_own_without_what_was_of_this_run_alone(
+def test_the_next_commands_stand_on_lines_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     run = tmp_path / "logs" / "my run"
-    typed = ["seed=1", "+seed=2", "freeze=true", "hydra.run.dir=x", "head.solver=lbfgs", "head.hidden=8"]
-    lines = next_steps(run, run / "best.ckpt", typed, has_curves=False).splitlines()
+    lines = next_steps(run, run / "best.ckpt", has_curves=False).splitlines()
     assert lines[:2] == [
         f"run folder  {Path('logs', 'my run')}",
         f"checkpoint  {Path('logs', 'my run', 'best.ckpt')}",
     ]
-    assert lines[lines.index("  fine-tune") + 1].endswith("train.py +seed=2 head.hidden=8 freeze=false")
     assert lines[lines.index("  predict") + 1].endswith("predict.py 'logs/my run' FOLDER")
     assert "  see the curves" not in lines
 

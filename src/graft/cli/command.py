@@ -4,13 +4,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from graft.cli.arguments import TEXTS, quoted_texts, refuse_other_forms, split_flags, unquoted, value_of
 from graft.cli.config_files import group_choices, help_page, known_keys
-from graft.cli.process import exit_code
+from graft.cli.process import exit_code, process_left_as_it_was
 from graft.errors import UserError
+
+if TYPE_CHECKING:
+    from graft.finished_run import FinishedRun as FinishedRun  # `graft` names it as well
 
 SHOWS_ONLY = {"-c", "--cfg", "--info", "-sc", "--shell-completion"}
 ELPV_MARKER = ".dataset.json"  # See graft.data.elpv, which is not imported here: it is not needed for this.
@@ -22,7 +26,17 @@ def main(arguments: Sequence[str], project: Path) -> int:
     return exit_code(lambda: run(list(arguments), project))
 
 
-def run(arguments: list[str], project: Path) -> int:
+def train_once(settings: Sequence[str], project: Path) -> "FinishedRun":
+    """Do what `main` does with settings, without flags, and return the run; raise UserError for a mistake."""
+    if flags := split_flags(settings)[0]:
+        raise UserError(f"{flags[0]} is for the command line: graft.train takes settings, one run a call.")
+    finished: list[FinishedRun] = []
+    with process_left_as_it_was():
+        run(list(settings), project, finished)
+    return finished[0]
+
+
+def run(arguments: list[str], project: Path, finished: "list[FinishedRun] | None" = None) -> int:
     os.environ["GRAFT_ROOT"] = str(project)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them.
     if {"-h", "--help"} & set(arguments):
@@ -39,7 +53,7 @@ def run(arguments: list[str], project: Path) -> int:
     sys.argv[1:] = arguments
     from graft.cli.jobs import run_jobs  # Here, as Hydra takes a while to import.
 
-    return run_jobs(arguments, project / "configs", shows_only)
+    return run_jobs(arguments, project / "configs", shows_only, finished)
 
 
 def prepare(flags: list[str], words: list[str], project: Path) -> tuple[list[str], list[str]]:

@@ -34,7 +34,10 @@ examples
 FIRST = {
     "data/folder": ("data.root",),
     "data/_images": ("data.batch_size", "data.image_size"),
-    "train": ("freeze", "resume", "seed"),
+    "train": (
+        *("freeze", "resume", "seed"),
+        *("recipe", "time_budget"),  # room: recipes
+    ),
     "trainer/auto": ("trainer.max_epochs",),
     "optimizer/adamw": ("optimizer.lr",),
 }

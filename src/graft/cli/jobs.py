@@ -2,61 +2,84 @@
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra import errors
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from graft.cli.checking import nearest_key
 from graft.cli.config_files import group_choices, known_keys
-from graft.cli.process import one_line, restore_environment, show
+from graft.cli.process import restore_environment, show
 from graft.cli.settings import check_settings
 from graft.errors import UserError, suggestion
 from graft.memory import no_collection_while_importing
 
+if TYPE_CHECKING:
+    from graft.finished_run import FinishedRun, SweepJob
+
 # What Hydra's ValueErrors say about arguments: flags that exclude each other, a group without a file.
 WRONG_ARGUMENTS = ("can only be used", "Only one of", "Config group override")
+LONGEST_NAME = 100  # characters of a folder's name
 
 
-def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
-    """Train once, or (`-m`) for every combination of a sweep; jobs that fail are listed at the end."""
+def run_jobs(
+    arguments: list[str], config_dir: Path, shows_only: bool, finished: "list[FinishedRun] | None" = None
+) -> int:
+    """Train once, or (`-m`) for every combination of a sweep, which ends with a table of its jobs.
+
+    The runs are added to `finished`.
+    """
     sweeps = bool({"-m", "--multirun"} & set(arguments))
     # Cached: a command makes a folder once, however often Hydra asks for it.
     OmegaConf.register_new_resolver("new_folder", str if shows_only else cache(new_folder), replace=True)
+    OmegaConf.register_new_resolver("job_folder", partial(job_folder, arguments), replace=True)
     of_hydra = (OmegaConfBaseException, errors.InstantiationException)
-    failed: list[tuple[str, Exception]] = []  # the overrides and the error of each job
+    jobs: list[SweepJob] = []
+    failures: list[Exception] = []
+    sweep_folder = Path()
 
     @hydra.main(version_base="1.3", config_path=str(config_dir), config_name="train")
-    def job(config: DictConfig) -> None:
-        overrides = " ".join(enter_job(sweeps))
+    def job(config: DictConfig) -> float:
+        """Train and return the best value of the monitored metric, which a sweeper optimises."""
+        nonlocal sweep_folder
+        overrides = enter_job(sweeps)
+        sweep_folder = Path(HydraConfig.get().sweep.dir) if sweeps else Path()
         environment = dict(os.environ)
+        objective = math.nan  # of a job that failed
         try:
-            with no_collection_while_importing():
-                check_settings(config)  # First: what is declared is checked without torch.
-                from graft.training.run import train
-            run = train(config)
-            if run.is_first_process:  # room: reporting
-                from graft.reporting.results import write_results  # room: reporting
+            run = trained(config)
+            objective = run.metrics[config.monitor]
+            if finished is not None:
+                finished.append(run)
+            if sweeps:
+                from graft.cli.sweep import finished_job
 
-                write_results(run)  # room: reporting
+                jobs.append(finished_job(overrides, run))
         except Exception as error:
             # Kept here, before Hydra reports it in its own, longer way.
             told = explain(error, config_dir) if isinstance(error, of_hydra) else error
             if not sweeps and not isinstance(told, UserError):
                 raise
-            failed.append((overrides, told))
+            failures.append(told)
             if sweeps:
+                from graft.cli.sweep import failed_job
+
                 show(told)
+                jobs.append(failed_job(overrides, told))
         if sweeps:
             restore_environment(environment)
+        return objective
 
     try:
         job()
@@ -65,15 +88,30 @@ def run_jobs(arguments: list[str], config_dir: Path, shows_only: bool) -> int:
         if is_bug or isinstance(error, BrokenPipeError):
             raise
         raise explain(error, config_dir, arguments) from error
-    if not failed:
-        return 0
-    if not sweeps:
-        raise failed[0][1]
-    sys.stderr.write(f"{len(failed)} jobs of the sweep failed:\n")
-    for overrides, cause in failed:
-        kind = "" if isinstance(cause, UserError) else f"{type(cause).__name__}: "
-        sys.stderr.write(f"  {overrides}: {kind}{one_line(cause)}\n")
-    return 1
+    finally:
+        if jobs:  # Also of a sweep that is interrupted.
+            from graft.cli.sweep import end_sweep
+
+            end_sweep(jobs, sweep_folder)
+    if failures and not sweeps:
+        raise failures[0]
+    return int(bool(failures))
+
+
+def trained(config: DictConfig) -> "FinishedRun":
+    with no_collection_while_importing():
+        check_settings(config)  # First: what is declared is checked without torch.
+        from graft.training.run import train
+
+        recipe: Any = None
+        if config.recipe is not None:  # room: recipes
+            from graft.recipes.auto import fit_within_budget as recipe  # room: recipes
+    run = train(config, recipe)
+    if run.is_first_process:  # room: reporting
+        from graft.reporting.results import show_advice, write_results  # room: reporting
+
+        show_advice(write_results(run))  # room: reporting
+    return run
 
 
 def new_folder(path: str) -> str:
@@ -85,15 +123,29 @@ def new_folder(path: str) -> str:
     raise AssertionError("count() does not end")
 
 
+def job_folder(arguments: Sequence[str], number: int, overrides: Sequence[str]) -> str:
+    """Return a name for a job's folder: its number, and the overrides that not all jobs of the sweep have."""
+    typed = [word for word in arguments if "=" in word and not word.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(typed)
+    shared = {override.get_key_element() for override in parsed if not override.is_sweep_override()}
+    own = [word.lstrip("+") for word in as_typed(overrides) if word.partition("=")[0] not in shared]
+    return re.sub(r"[^\w.,=+-]+", "-", f"{number}_{','.join(own)}".rstrip("_"), flags=re.ASCII)[:LONGEST_NAME]
+
+
 def enter_job(sweeps: bool) -> list[str]:
     """Return the job's overrides, and let processes that Lightning starts run this job and no other."""
     job: DictConfig = HydraConfig.get()  # type: ignore[assignment]  # Hydra declares what it is made from.
-    overrides = [str(override) for override in job.overrides.task]
+    overrides = as_typed(job.overrides.task)
     if sweeps:
         with read_write(job), read_write(job.run):
             job.run.dir = job.runtime.output_dir
         sys.argv[1:] = overrides
     return overrides
+
+
+def as_typed(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with true and false in small letters; Hydra's sweeps write True and False."""
+    return [re.sub("=(True|False)$", lambda found: found[0].lower(), override) for override in overrides]
 
 
 def explain(error: Exception, config_dir: Path, arguments: Sequence[str] = ()) -> UserError:

@@ -59,8 +59,7 @@ def read_settings(arguments: Sequence[str], declared: type[Settings], names: Seq
         if key in given:
             raise UserError(f"{key} is given twice.")
         given[key] = value_of(text, fields[key]) if key in fields else text
-    settings = validated(declared, given)
-    return {field.alias or name: getattr(settings, name) for name, field in declared.model_fields.items()}
+    return validated(declared, given).model_dump(by_alias=True)
 
 
 def value_of(text: str, field: FieldInfo) -> Any:

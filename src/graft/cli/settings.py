@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_origin
 
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, create_model
@@ -14,11 +15,12 @@ from graft.data.settings import AUGMENTATIONS, DATA, CacheSettings, DataSettings
 from graft.errors import UserError, suggestion
 from graft.features.settings import FeatureSettings  # room: features
 from graft.models import settings as models
+from graft.recipes.settings import Recipe, TimeBudget  # room: recipes
 from graft.reporting import settings as reporting  # room: reporting
 from graft.settings import OwnPartialSettings, OwnTargetSettings, PathText, Settings, TargetSettings, Text
 from graft.tasks.settings import LOSSES, TASKS, OwnLossSettings, TaskSettings
 from graft.training import settings as training
-from graft.training.settings import LOGGERS, OPTIMIZERS, SCHEDULERS
+from graft.training.settings import OPTIMIZERS, SCHEDULERS
 from graft.training.trainer_settings import TrainerSettings
 
 Table = Mapping[str, type[TargetSettings]]  # what each class takes, by the path of the class
@@ -31,12 +33,11 @@ TARGETS: dict[str, tuple[Table, type[TargetSettings]]] = {
     "scheduler": (SCHEDULERS, OwnPartialSettings),
     "task": (TASKS, TaskSettings),
 }
-UNDECLARED = (OwnTargetSettings, OwnPartialSettings, training.OptimizerSettings, OwnLossSettings)
 CALLBACKS: Table = {
     **training.CALLBACKS,
     **reporting.CALLBACKS,  # room: reporting
 }
-SCALARS = (bool, int, float, str, type(None))
+SCALARS = (bool, int, float, str, Path, type(None))
 
 
 class PathSettings(Settings):
@@ -58,6 +59,8 @@ class RunSettings(Settings):
     monitor_mode: training.MonitorMode
     resume: PathText | None
     compile: training.Compile
+    recipe: Recipe  # room: recipes
+    time_budget: TimeBudget  # room: recipes
     calibrate: bool
     report: bool  # room: reporting
     head: models.HeadSettings
@@ -74,7 +77,7 @@ class RunSettings(Settings):
 
 
 def check_settings(config: DictConfig) -> None:
-    """Raise a UserError for a setting that does not fit; torch is only imported for undeclared ones."""
+    """Raise a UserError for a setting that does not fit; the declared ones first, without torch."""
     values = plain_values(config)
     settings = validated(declared_settings(values), values)
     refuse_conflicts(settings)
@@ -82,6 +85,7 @@ def check_settings(config: DictConfig) -> None:
         check_files(settings.data)
     for prefix, path, arguments in undeclared_arguments(settings, ""):
         check_arguments(prefix, path, arguments)
+    try_optimizer(values["optimizer"])
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -107,11 +111,12 @@ def declared_settings(values: Mapping[str, Any]) -> type[RunSettings]:
     finetuning = values.get("finetuning")
     schedule = finetuning.get("schedule") if isinstance(finetuning, Mapping) else None
     schedule = chosen(models.SCHEDULES, OwnPartialSettings, schedule)
-    selects = schedule is models.SelectSettings
-    base = models.SelectiveFinetuningSettings if selects else models.FinetuningSettings
-    kinds["finetuning"] = create_model("Finetuning", __base__=base, schedule=(schedule, ...))
+    parts: dict[str, Any] = {"schedule": (schedule, ...)}
+    if schedule is models.SelectSettings:
+        parts["train"] = (models.Stages, ...)
+    kinds["finetuning"] = create_model("Finetuning", __base__=models.FinetuningSettings, **parts)
     kinds["callbacks"] = named_entries(CALLBACKS, values.get("callbacks"), needed="checkpoint")
-    kinds["logger"] = named_entries(LOGGERS, values.get("logger"))
+    kinds["logger"] = named_entries({}, values.get("logger"))
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in kinds.items()}
     return create_model("Run", __base__=RunSettings, **fields)
 
@@ -139,7 +144,8 @@ def refuse_conflicts(settings: RunSettings) -> None:
     if isinstance(schedule, models.LinearProbeSettings) and schedule.probe_epochs >= epochs:
         raise UserError(f"finetuning.schedule.probe_epochs={schedule.probe_epochs}{reason}.")
     callbacks = [getattr(settings.callbacks, name) for name in type(settings.callbacks).model_fields]
-    logs_more = any(callback is not None and callback.target not in CALLBACKS for callback in callbacks)
+    own = [callback for callback in callbacks if callback is not None and callback.target not in CALLBACKS]
+    logs_more = any(not callback.target.startswith("lightning.") for callback in own)
     measured = [f"val/{name}" for name in ("loss", *getattr(settings.task, "metrics", ()))]
     if settings.monitor not in measured and not logs_more:
         hint = suggestion(settings.monitor, measured) or suggestion(f"val/{settings.monitor}", measured)
@@ -149,8 +155,8 @@ def refuse_conflicts(settings: RunSettings) -> None:
 def undeclared_arguments(node: Any, prefix: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield prefix, target and undeclared arguments of every `_target_` that is not fully declared."""
     if isinstance(node, TargetSettings):
-        if node.model_extra or type(node) in UNDECLARED:
-            yield prefix, node.target, node.model_extra or {}
+        if node.model_extra is not None:  # None: other keys than the declared ones are refused.
+            yield prefix, node.target, node.model_extra
     elif isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
         yield prefix, node["_target_"], {k: v for k, v in node.items() if not k.startswith("_")}
     for name, value in node.items() if isinstance(node, Mapping) else node:
@@ -163,17 +169,15 @@ def check_arguments(prefix: str, path: str, arguments: Mapping[str, Any]) -> Non
     try:
         target = get_object(path)
     except Exception as error:  # Importing runs a person's own module, which may raise anything.
-        cause = error.__cause__ or error
-        reason = (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"{prefix}_target_={path} cannot be imported: {reason}.") from error
+        raise UserError(f"{prefix}_target_={path} cannot be imported: {reason_of(error)}.") from error
     if not callable(target):
         raise UserError(f"{prefix}_target_={path} is neither a class nor a function.")
-    parameters = named_parameters(target)
-    if parameters is None:
-        return
+    parameters, takes_others = named_parameters(target)
     fields: dict[str, Any] = {}
     for name, value in arguments.items():
         if name not in parameters:
+            if takes_others:
+                continue
             hint = suggestion(name, parameters)
             raise UserError(f"unknown setting '{prefix}{name}': {path} has no such argument.{hint}")
         kinds = [kind for kind, _ in alternatives(parameters[name].annotation)]
@@ -185,20 +189,29 @@ def check_arguments(prefix: str, path: str, arguments: Mapping[str, Any]) -> Non
     validated(declared, {name: arguments[name] for name in fields}, prefix)
 
 
-def named_parameters(target: Callable[..., object]) -> dict[str, inspect.Parameter] | None:
-    """Return the parameters that a class (with `**settings`: and its base) or a function takes by name."""
-    named: dict[str, inspect.Parameter] = {}
-    for taker in inspect.getmro(target)[:-1] if inspect.isclass(target) else (target,):
-        if inspect.isclass(taker) and "__init__" not in vars(taker):
-            continue
-        try:
-            parameters = inspect.signature(taker, eval_str=True).parameters
-        except NameError:  # An annotation that is imported for type checkers only.
-            parameters = inspect.signature(taker).parameters
-        except (ValueError, TypeError):
-            return None  # Some of Python's own classes do not say what they take, and are not checked.
-        named = {**parameters, **named}
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-            by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-            return {name: parameter for name, parameter in named.items() if parameter.kind in by_name}
-    return None
+def try_optimizer(entry: Mapping[str, Any]) -> None:
+    """Raise a UserError for values that its class refuses, such as a Nesterov step without momentum."""
+    import torch
+
+    try:
+        instantiate(entry)([torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # It may be a person's own class.
+        raise UserError(f"optimizer does not fit: {reason_of(error)}.") from error
+
+
+def reason_of(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return (str(cause) or type(cause).__name__).splitlines()[0].rstrip(".")
+
+
+def named_parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the parameters that a class or a function takes by name, and whether it takes any others."""
+    try:
+        parameters = inspect.signature(target, eval_str=True).parameters
+    except NameError:  # An annotation that is imported for type checkers only.
+        parameters = inspect.signature(target).parameters
+    except (ValueError, TypeError):  # Some of Python's own classes do not say what they take.
+        return {}, True
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind in by_name}
+    return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from graft.data.layout import refuse_missing_folder
 from graft.data.tables import refuse_missing_table
@@ -11,6 +11,7 @@ from graft.errors import UserError
 from graft.settings import (
     Count,
     InnerShare,
+    OwnTargetSettings,
     PathText,
     PositiveNumber,
     Settings,
@@ -31,10 +32,6 @@ def rising(bounds: list[float]) -> list[float]:
 ValueRange = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(rising)]
 
 
-class TransformSettings(TargetSettings):
-    model_config = ConfigDict(extra="allow")
-
-
 class AugmentationSettings(TargetSettings):
     min_scale: Annotated[float, Field(gt=0, le=1)]
     max_aspect: Annotated[float, Field(ge=1)]
@@ -42,7 +39,7 @@ class AugmentationSettings(TargetSettings):
     vertical_flip: Share
     colour_jitter: Share
     trivial_augment: bool
-    transforms: dict[str, TransformSettings]
+    transforms: dict[str, OwnTargetSettings]
 
 
 class CacheSettings(Settings):

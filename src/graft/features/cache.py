@@ -6,23 +6,26 @@ made of the image's bytes, so other seeds, every job of a sweep and a data set t
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from graft.data.module import ImageDataModule
 from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
-from graft.features.extraction import extract_missing
+from graft.features.extraction import MOST_AT_ONCE, extract_missing
 from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
-from graft.features.store import FeatureStore
+from graft.features.store import EXTENSION, FeatureStore
 from graft.features.views import Views
 from graft.models.classifier import Classifier
+from graft.models.engines.choice import EngineError, choose_engine, converted, with_version
+from graft.models.engines.run import Run
 from graft.models.freezing import Phase
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ class FeatureCache:
     cache: bool | str  # auto: where it is possible; true: UserError where it is not
     views: int | str  # of each training image; 0: no cache
     dtype: str
+    engine: str  # auto, torch, openvino or onnxruntime
 
     def features(
         self,
@@ -66,13 +70,13 @@ class FeatureCache:
             return self._use_images("only a part of the batches is asked for")
         device = trainer.strategy.root_device
         backbone = classifier.backbone.to(device).eval()
-        network: nn.Module = backbone
+        run: Run = backbone
         image_shape = (len(data.preprocessing.mean), *data.preprocessing.crop)
 
         @torch.inference_mode()
         def extract(images: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                features: Tensor = network(images.to(device, memory_format=torch.channels_last))
+                features: Tensor = run(images.to(device, memory_format=torch.channels_last))
             return features.float()
 
         count = number_of_views(self.views, data, phase)
@@ -86,20 +90,43 @@ class FeatureCache:
             message = "features   %d views of each training image, all but one augmented (features.views)"
             log.info(message, count)
         made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
-        folder = data.cache_room.features / recipe_digest(made_by)
+
+        def folder_of(engine: str) -> Path:
+            return data.cache_room.features / recipe_digest(made_by | {"engine": with_version(engine)})
+
+        engine, why = "torch", "the others compute in 32 bits on the CPU"
+        if (device.type, trainer.precision) == ("cpu", "32-true"):
+            number = sum(map(len, views.values()))
+            engine, why = choose_engine(self.engine, number, lambda name: has_rows(folder_of(name)))
+        made_by["engine"], folder = with_version(engine), folder_of(engine)
+        at_once = min(MOST_AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
         failure = None
         try:
             with data.cache_room.filling(folder, made_by) as use:
                 store = FeatureStore(folder, width, self.dtype, use)
-                for split_views in views.values():
-                    is_missing = store.locate(split_views.keys)[:, 0].reshape(-1, split_views.count) < 0
+                every: ConcatDataset[Tensor] = ConcatDataset(views.values())
+                missing = [
+                    store.locate(split.keys)[:, 0].reshape(-1, split.count) < 0 for split in views.values()
+                ]
+                for split_views, is_missing in zip(views.values(), missing, strict=True):
                     if is_missing[:, 1:].any():
                         split_views.keep_decoded(data)
-                    if is_missing.any() and network is backbone:
-                        network = folded(backbone, noise(image_shape).to(device))
+                if any(map(np.any, missing)):
+                    log.info("features   engine %s: %s", engine, why)
+                    if engine == "torch":
+                        run = folded(backbone, noise(image_shape).to(device))
+                    else:
+                        real = [every[index] for index in (0, len(every) // 2, len(every) - 1)]
+                        run = converted(
+                            engine, backbone, torch.cat([noise(image_shape), torch.stack(real)]), at_once
+                        )
                 keys = np.concatenate([split_views.keys for split_views in views.values()])
-                every: ConcatDataset[Tensor] = ConcatDataset(views.values())
-                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers)
+                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, at_once)
+        except EngineError as error:
+            if self.engine != "auto":
+                raise UserError(f"features.engine={engine}: {error}; write features.engine=auto.") from error
+            log.info("features   engine %s is not used: %s", engine, error)
+            return replace(self, engine="torch").features(classifier, data, trainer, phase, splits, mixes)
         except OSError as error:
             failure = f"{error.filename or folder} cannot be used ({error.strerror or error})"
         if not trainer.strategy.reduce_boolean_decision(failure is None):  # The same in all processes.
@@ -116,6 +143,10 @@ class FeatureCache:
             raise UserError(f"features.cache=true, but {reason}; {advice}.")
         log.info("features   are not cached: %s", reason)
         return {}
+
+
+def has_rows(folder: Path) -> bool:
+    return any(folder.glob(f"*{EXTENSION}"))
 
 
 def noise(shape: tuple[int, ...]) -> Tensor:

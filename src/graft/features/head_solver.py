@@ -1,13 +1,13 @@
 """Fits a linear head to cached features to convergence, by L-BFGS instead of a fixed number of steps.
 
-This is multinomial logistic regression with an L2 penalty whose strength is selected on the validation split.
+This is multinomial logistic regression with an L2 penalty, whose strength is selected on other images.
 """
 
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ def with_solved_head(
     head: nn.Module,
     learning_rate: float | str | None,
     loss: nn.Module,
+    l2: str | float = "validation",
 ) -> list[Phase]:
     """Return the phases; with `solver=lbfgs`, the first one solves its head instead of training it by steps.
 
@@ -54,45 +55,87 @@ def with_solved_head(
             f"head.solver=lbfgs minimises cross-entropy, not {type(loss).__name__}; "
             "write head.solver=null or loss=cross_entropy."
         )
-    return [replace(phases[0], epochs=1, rate=0.0, patience=None, is_solved=True), *phases[1:]]
+    return [replace(phases[0], epochs=1, rate=0.0, patience=None, solved_l2=l2), *phases[1:]]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A head fitted with one L2 strength, and how it does on other images."""
+
+    strength: float
+    weight: Tensor  # [classes, width]
+    bias: Tensor  # [classes]
+    losses: Tensor  # plain cross-entropy of each row [N] of the other images
+    is_right: Tensor  # [N]
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
 
 
 def solve_head(
-    head: nn.Linear, train: FeatureDataset, val: FeatureDataset, loss: nn.CrossEntropyLoss
+    head: nn.Linear,
+    train: FeatureDataset,
+    val: FeatureDataset,
+    loss: nn.CrossEntropyLoss,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> float:
     """Give the head the weights that minimise `loss` over all training views; return their L2 strength.
 
+    Of several strengths, the one with the lowest plain cross-entropy on `val` is taken. Raises UserError
+    for labels that are not classes `[N]`, and where no strength gives a finite cross-entropy.
+    """
+    began = time.monotonic()
+    fits = list(fitted_heads(train, val, head.out_features, loss, strengths))
+    best = min(fits, key=lambda fit: fit.loss if math.isfinite(fit.loss) else math.inf)
+    if not math.isfinite(best.loss):
+        raise UserError(f"head.solver=lbfgs: no L2 strength gives a finite val/loss. {REMEDY}")
+    with torch.no_grad():
+        head.weight.copy_(best.weight)
+        head.bias.copy_(best.bias)
+    seconds = time.monotonic() - began
+    log.info("head       solved in %.1f s: L2 strength %g, val/loss %.4f", seconds, best.strength, best.loss)
+    return best.strength
+
+
+def fitted_heads(
+    train: FeatureDataset,
+    val: FeatureDataset,
+    classes: int,
+    loss: nn.CrossEntropyLoss,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Iterator[Fit]:
+    """Yield the heads that minimise `loss` on all views of `train`, from strong to weak L2.
+
     Minimised is `loss` plus half the strength times the squared weights of features that are scaled to a
-    standard deviation of 1. The strength is the one with the lowest plain cross-entropy on `val`. Raises
-    UserError for labels that are not classes `[N]`, and where no strength gives a finite cross-entropy.
+    standard deviation of 1. It ends when the cross-entropy on `val` has risen twice in turn.
     """
     if train.labels.ndim != 1 or train.labels.dtype != torch.int64:
         raise UserError("head.solver=lbfgs is for task=multiclass; write head.solver=null.")
-    began = time.monotonic()
     mean, std = moments(train)
     if not (mean.isfinite().all() and std.isfinite().all()):
         raise UserError(f"head.solver=lbfgs: a training image has a feature that is not finite. {REMEDY}")
-    weight = torch.zeros(head.weight.shape, requires_grad=True)
-    bias = torch.zeros(head.out_features, requires_grad=True)
-    best: tuple[float, float, Tensor, Tensor] = (float("inf"), 0.0, head.weight, head.bias)
-    rises = 0
-    for strength in STRENGTHS:
+    weight = torch.zeros(classes, len(mean), requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    best, rises = math.inf, 0
+    for strength in strengths:
         minimise(weight, bias, train, mean, std, strength, loss)
-        unscaled = (weight.detach() / std, bias.detach() - weight.detach() / std @ mean)
-        val_loss = mean_loss(val, *unscaled)
-        rises = rises + 1 if val_loss >= best[0] else 0
-        if val_loss < best[0]:
-            best = (val_loss, strength, *unscaled)
+        unscaled = weight.detach() / std
+        fit = measured(val, strength, unscaled, bias.detach() - unscaled @ mean)
+        yield fit
+        rises = rises + 1 if fit.loss >= best else 0
+        best = min(best, fit.loss)
         if rises == 2:
-            break  # Weaker ones only overfit more.
-    if not math.isfinite(best[0]):
-        raise UserError(f"head.solver=lbfgs: no L2 strength gives a finite val/loss. {REMEDY}")
-    with torch.no_grad():
-        head.weight.copy_(best[2])
-        head.bias.copy_(best[3])
-    seconds = time.monotonic() - began
-    log.info("head       solved in %.1f s: L2 strength %g, val/loss %.4f", seconds, best[1], best[0])
-    return best[1]
+            return  # Weaker ones only overfit more.
+
+
+def measured(features: FeatureDataset, strength: float, weight: Tensor, bias: Tensor) -> Fit:
+    losses, is_right = [], []
+    for rows, labels in features.chunks(CHUNK):
+        logits = F.linear(rows, weight, bias)
+        losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        is_right.append(logits.argmax(dim=1) == labels)
+    return Fit(strength, weight, bias, torch.cat(losses), torch.cat(is_right))
 
 
 def minimise(
@@ -108,6 +151,8 @@ def minimise(
     class_weights = None if loss.weight is None else loss.weight.cpu()
     counts = torch.bincount(train.labels, minlength=len(bias)).float() * train.locations.shape[1]
     total = float((counts if class_weights is None else counts * class_weights).sum())
+    is_small = train.locations[..., 0].size <= CHUNK
+    in_memory = list(train.chunks(CHUNK)) if is_small else None  # Else every pass reads the files.
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=MAX_ITERATIONS,
@@ -121,7 +166,7 @@ def minimise(
         penalty = strength / 2 * weight.square().sum()
         penalty.backward()
         value = penalty.item()
-        for features, labels in train.chunks(CHUNK):
+        for features, labels in in_memory or train.chunks(CHUNK):
             scaled = weight / std
             part = F.cross_entropy(
                 features @ scaled.T + (bias - scaled @ mean),
@@ -148,11 +193,3 @@ def moments(features: FeatureDataset) -> tuple[Tensor, Tensor]:
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     return mean.float(), torch.where(std < SMALLEST_STD, 1.0, std).float()
-
-
-def mean_loss(features: FeatureDataset, weight: Tensor, bias: Tensor) -> float:
-    losses = [
-        F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
-        for rows, labels in features.chunks(CHUNK)
-    ]
-    return float(torch.cat(losses).mean())

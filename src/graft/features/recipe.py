@@ -22,6 +22,7 @@ SOURCES = (
     "data/transforms.py",
     "features/folding.py",
     "models/classifier.py",
+    "models/engines/*.py",
     "preprocessing.py",
 )
 

@@ -11,3 +11,4 @@ class FeatureSettings(Settings):
     cache: bool | Literal["auto"]
     views: Literal["auto"] | CountOrZero
     dtype: Literal["float32", "float16"]
+    engine: Literal["auto", "torch", "openvino", "onnxruntime"]

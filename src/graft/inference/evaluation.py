@@ -86,4 +86,4 @@ def refuse_other_columns(root: Path, samples: Sequence[Sample], task: Task) -> N
         )
     named = {name for target in targets for name in target}
     if missing := [name for name in task.columns if name not in named]:
-        sys.stderr.write(f"no images of {', '.join(missing)}: the metrics are of the other classes\n")
+        sys.stderr.write(f"no images of {', '.join(missing)}: the metrics cover the other classes only\n")

@@ -1,14 +1,18 @@
-"""Grad-CAM overlays: which part of an image speaks for its label or number (Selvaraju et al. 2017)."""
+"""Grad-CAM: the regions of an image that a prediction is based on (Selvaraju et al. 2017)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
 
 from graft.data.transforms import normalisation
 from graft.errors import UserError, import_extra
@@ -19,15 +23,19 @@ from graft.tasks.regression import Regression
 from graft.tasks.task import task_from
 
 BATCH_SIZE = 16
+OPACITY = 0.5
+COLOURS = "viridis"  # from dark purple (0) to yellow (1); also readable with colour blindness
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An image's label, and where the network saw it; an unreadable image has only `error`."""
+    """An image's label, and the regions it is based on; an unreadable image has only `error`."""
 
     path: Path
     label: str = ""
-    overlay: Image.Image | None = None  # the heat map on the cropped image, as the network sees it
+    probability: float | None = None  # of the label; None for numbers
+    image: Image.Image | None = None  # resized and cropped, as the network sees it
+    overlay: Image.Image | None = None  # the heat map over the same image in grey
     error: str = ""
 
 
@@ -36,13 +44,14 @@ def explain(
     paths: Iterator[Path],
     bands: Sequence[int] | None = None,
     allow: Sequence[str] = (),
+    opacity: float = OPACITY,
 ) -> Iterator[Explanation]:
     """Yield an explanation of every image, in order, a batch in memory at a time.
 
     It explains the most probable class or label, or why the first number is above or below the mean of the
     training images. `bands`, one or three, are shown as grey or as red, green and blue; None: the first ones.
-    Raises UserError for bands that the images lack, and for a network without feature maps, such as a vision
-    transformer.
+    `opacity` is that of the heat map, 0 to 1. Raises UserError for bands that the images lack, and for a
+    network without feature maps, such as a vision transformer.
     """
     gradcam = import_extra("pytorch_grad_cam", "explain")
     task, device = task_from(loaded.task, allow), best_device()
@@ -60,17 +69,20 @@ def explain(
     with gradcam.GradCAM(classifier, [layer], reshape_transform=channels_first) as cam:
         while batch := list(islice(decoded, BATCH_SIZE)):
             readable = [image for _, image, _ in batch if image is not None]
-            explained: Iterator[tuple[str, Image.Image]] = iter(())
+            explained: Iterator[tuple[str, float | None, Image.Image, Image.Image]] = iter(())
             if readable:
                 # Without targets it is each image's most probable class.
                 targets = [lambda output: output[0].abs()] * len(readable) if is_regression else None
                 heat = cam(normalise(torch.stack(readable).to(device)), targets=targets)
                 logits = cam.outputs.detach().float().cpu()
-                shown = (image[bands] for image in readable)
+                values = task.predict(logits).tolist()
                 labels = [task.columns[column] for column in logits.argmax(dim=1).tolist()]
+                probabilities: list[float | None] = list(map(max, values))
                 if is_regression:
-                    labels = list(map(task.answer, task.predict(logits).tolist()))
-                explained = zip(labels, map(overlay, shown, heat), strict=True)
+                    labels, probabilities = list(map(task.answer, values)), [None] * len(values)
+                images = [as_image(image[bands]) for image in readable]
+                overlays = map(overlay, images, heat, repeat(opacity))
+                explained = zip(labels, probabilities, images, overlays, strict=True)
             for path, image, error in batch:
                 assert path is not None  # Images without a file are for `Model.predict`.
                 yield Explanation(path, error=error) if image is None else Explanation(path, *next(explained))
@@ -88,8 +100,10 @@ def shown_bands(channels: int, bands: Sequence[int] | None) -> list[int]:
 class Overlays:
     """Overlays of images by a trained model, each drawn once; `why_none` says why there can be none."""
 
-    def __init__(self, checkpoint: Path, allow: Sequence[str] = ()) -> None:
-        self.checkpoint, self.allow = checkpoint, allow
+    def __init__(
+        self, checkpoint: Path, allow: Sequence[str] = (), bands: Sequence[int] | None = None
+    ) -> None:
+        self.checkpoint, self.allow, self.bands = checkpoint, allow, bands
         self.why_none = ""
         self.drawn: dict[Path, Image.Image | None] = {}
 
@@ -100,7 +114,7 @@ class Overlays:
             try:
                 refuse_exported(self.checkpoint)
                 loaded = load_classifier(self.checkpoint, self.allow)
-                explained = explain(loaded, iter(new), allow=self.allow)
+                explained = explain(loaded, iter(new), self.bands, self.allow)
                 self.drawn |= {one.path: one.overlay for one in explained}
             except UserError as error:
                 self.why_none = f"No Grad-CAM overlays: {str(error).removeprefix('explain: ')}"
@@ -108,17 +122,31 @@ class Overlays:
         return {path: image for path, image in overlays.items() if image is not None}
 
 
-def overlay(image: Tensor, heat: np.ndarray) -> Image.Image:
-    """Return an image `[1 or 3, H, W]`, uint8 or 0 to 1, under the heat map `[H, W]`, 0 to 1."""
-    shown_on = import_extra("pytorch_grad_cam.utils.image", "explain")
-    colours = import_extra("cv2", "explain")
-    shown = image.expand(3, -1, -1).permute(1, 2, 0).numpy().astype(np.float32)
-    if image.dtype == torch.uint8:
-        shown /= 255
-    # Brighter is more in inferno, whoever looks at it; grad-cam's own rainbow needs red beside green.
-    return Image.fromarray(
-        shown_on.show_cam_on_image(shown, heat, use_rgb=True, colormap=colours.COLORMAP_INFERNO)
-    )
+def as_image(image: Tensor) -> Image.Image:
+    """Return an image `[1 or 3, H, W]`, uint8 or 0 to 1, as RGB."""
+    return to_pil_image(image).convert("RGB")
+
+
+def overlay(image: Image.Image, heat: np.ndarray, opacity: float = OPACITY) -> Image.Image:
+    """Return the heat map `[H, W]`, 0 to 1, over the image in grey: every colour is then the map's."""
+    colours = Image.fromarray(matplotlib.colormaps[COLOURS](heat, bytes=True)[..., :3])
+    return Image.blend(image.convert("L").convert("RGB"), colours, opacity)
+
+
+def side_by_side(one: Explanation) -> Figure:
+    """Draw the image and its heat map beside each other, with label, probability and scale."""
+    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    for axes, image, title in zip(
+        figure.subplots(1, 2), (one.image, one.overlay), ("image", "Grad-CAM"), strict=True
+    ):
+        axes.imshow(image)
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=10)
+    scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=figure.axes, shrink=0.8, ticks=[0, 1])
+    scale.ax.set_yticklabels(["least", "most"])
+    probability = "" if one.probability is None else f"  {one.probability:.1%}"
+    figure.suptitle(f"predicted {one.label}{probability}", parse_math=False)
+    return figure
 
 
 def last_feature_maps(classifier: nn.Module, images: Tensor) -> tuple[nn.Module, bool]:

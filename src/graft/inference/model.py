@@ -36,8 +36,9 @@ class Prediction:
     """What a model predicts for one image; an unreadable one has only `path` and `error`."""
 
     path: Path | None  # None for an image that was not given as a file
-    label: str | None = None  # the class, the labels or the numbers as text, or `unsure`: see `Task.answer`
+    label: str | None = None  # the class, the labels or the numbers as text: see `Task.answer`
     probability: float | None = None  # of the most probable class; None unless the task is multiclass
+    is_certain: bool | None = None  # whether the probability reaches the threshold; None without one
     values: tuple[float, ...] = ()  # one for each column of the task: see `Task.predict`
     error: str = ""
 
@@ -60,7 +61,7 @@ class Model:
         """Return a prediction for every image, in order.
 
         Images are files, Pillow images or arrays, see `Source`; an unreadable one has the label None and an
-        `error`. With classes, the label is `unsure` where the largest probability is below `threshold`.
+        `error`. With classes and a `threshold`, `is_certain` says whether the largest probability reaches it.
         `flip` averages the values of an image and of its mirror image.
         """
         if isinstance(paths, (str, Path)):
@@ -123,7 +124,8 @@ class Model:
             return Prediction(path, error=error)
         values = tuple(output.tolist())
         probability = max(values) if isinstance(self.task, Multiclass) else None
-        return Prediction(path, self.task.answer(values, threshold), probability, values)
+        is_certain = probability >= threshold if threshold and probability is not None else None
+        return Prediction(path, self.task.answer(values), probability, is_certain, values)
 
 
 def computed(compute: Callable[[Tensor], Tensor], decoded: list[Row]) -> Iterator[Row]:

@@ -21,11 +21,11 @@ ROWS_AT_ONCE = 4096  # Parquet is compressed in groups of rows.
 class Table:
     """Turns predictions into rows with the same columns, whatever the format.
 
-    path, label, with classes probability and, for `top_k` > 1, label_2, probability_2, ..., then the task's
-    columns, error.
+    path, label, with classes probability and, for `top_k` > 1, label_2, probability_2, ..., with a threshold
+    is_certain, then the task's columns, error.
     """
 
-    def __init__(self, model: Model, top_k: int = 1) -> None:
+    def __init__(self, model: Model, top_k: int = 1, has_threshold: bool = False) -> None:
         self.names = model.task.columns
         if top_k > 1:
             model.refuse_unless_multiclass(f"top_k={top_k}")
@@ -34,6 +34,8 @@ class Table:
         self.suffixes = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
         kinds = ("label", "probability") if isinstance(model.task, Multiclass) else ("label",)
         own = ["path", *(kind + suffix for suffix in self.suffixes for kind in kinds)]
+        self.flags = ["is_certain"] if has_threshold else []
+        own += self.flags
         self.value_columns = unless_taken(model.task, self.names, [*own, "error"])
         self.columns = [*own, *self.value_columns, "error"]
         self.numbers = {*self.value_columns, *(name for name in own if name.startswith("probability"))}
@@ -45,7 +47,7 @@ class Table:
             ranked = sorted(zip(prediction.values, self.names, strict=True), key=lambda pair: -pair[0])
             for suffix, (probability, name) in zip(self.suffixes, ranked, strict=False):
                 row |= {f"label{suffix}": name, f"probability{suffix}": probability}
-        row["label"] = prediction.label
+        row |= {"label": prediction.label} | dict.fromkeys(self.flags, prediction.is_certain)
         return row | dict(zip(self.value_columns, prediction.values, strict=False))
 
 
@@ -69,8 +71,9 @@ def write_json_lines(file: Path, table: Table, rows: Iterator[Row]) -> None:
 def write_parquet(file: Path, table: Table, rows: Iterator[Row]) -> None:
     """Write Parquet, values as 32-bit numbers; what is absent is null."""
     arrow = import_extra("pyarrow", "parquet")
-    kinds = [(name, arrow.float32() if name in table.numbers else arrow.string()) for name in table.columns]
-    schema = arrow.schema(kinds)
+    kinds = dict.fromkeys(table.columns, arrow.string())
+    kinds |= dict.fromkeys(table.numbers, arrow.float32()) | dict.fromkeys(table.flags, arrow.bool_())
+    schema = arrow.schema(list(kinds.items()))
     with import_extra("pyarrow.parquet", "parquet").ParquetWriter(file, schema) as writer:
         while group := list(islice(rows, ROWS_AT_ONCE)):
             writer.write_table(arrow.Table.from_pylist(group, schema=schema))
@@ -103,6 +106,7 @@ def checked_writer(file: Path) -> Write:
 class ClassFolders:
     """Copies images to `target/LABEL/`, with the folders that they have below their source.
 
+    Those below the threshold are copied to `target/uncertain/LABEL/`.
     Raises UserError where the target holds something, or lies in a folder that is searched for images.
     """
 
@@ -119,6 +123,7 @@ class ClassFolders:
             return
         if Path(prediction.label).name != prediction.label:
             raise UserError(f"copy_to: the class '{prediction.label}' is no name for a folder.")
-        copy = self.target / prediction.label / prediction.path.relative_to(self.base)
+        folder = self.target / "uncertain" if prediction.is_certain is False else self.target
+        copy = folder / prediction.label / prediction.path.relative_to(self.base)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(prediction.path, copy)

@@ -1,7 +1,7 @@
 """Loads a trained model for use: a checkpoint, or an exported file with the library that runs it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from graft.data.transforms import normalisation
-from graft.errors import UserError, import_extra
+from graft.errors import UserError, reason
 from graft.inference.model import Model
 from graft.models.checkpoints import LoadedClassifier, load_classifier
+from graft.models.engines import onnxruntime, openvino
+from graft.models.engines.run import Run
 from graft.preprocessing import Preprocessing
 from graft.tasks.task import task_from
 
-METADATA = "graft"  # the name of Graft's entry, a JSON text, in every exported file
 TORCH_METADATA = "graft.json"  # torch.export keeps its own as files in an archive
-
-# Runs a network on what it takes, `[B, C, H, W]`, and returns logits.
-Run = Callable[[Tensor], Tensor]
 
 
 def load_model(path: Path, allow: Sequence[str] = ()) -> Model:
@@ -43,8 +41,8 @@ def load_model(path: Path, allow: Sequence[str] = ()) -> Model:
         raise
     except Exception as error:
         # Each library has errors of its own.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is damaged or was not written by scripts/export.py ({reason}).") from error
+        told = f"{path} is damaged or was not written by scripts/export.py ({reason(error)})."
+        raise UserError(told) from error
     if metadata["include_preprocessing"]:
         return Model(run, task, preprocessing)
     normalise = normalisation(preprocessing)
@@ -68,19 +66,6 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def open_onnx(path: Path) -> tuple[Run, str]:
-    runtime = import_extra("onnxruntime", "export")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (name,) = (taken.name for taken in session.get_inputs())
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
-
-    return run, session.get_modelmeta().custom_metadata_map[METADATA]
-
-
 def open_torch_export(path: Path) -> tuple[Run, str]:
     files = {TORCH_METADATA: ""}
     program = torch.export.load(path, extra_files=files)
@@ -88,18 +73,5 @@ def open_torch_export(path: Path) -> tuple[Run, str]:
     return run, files[TORCH_METADATA]
 
 
-def open_openvino(path: Path) -> tuple[Run, str]:
-    core = import_extra("openvino", "export").Core()
-    model = core.read_model(path)
-    # Processors with bfloat16 would use it, which rounds probabilities to two digits.
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = core.compile_model(model, "CPU", options)
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(images.numpy())[0].copy())
-
-    return run, str(model.get_rt_info([METADATA]).astype(str))
-
-
 # Each returns what runs a file on the CPU, and the file's metadata.
-OPENERS = {".onnx": open_onnx, ".pt2": open_torch_export, ".xml": open_openvino}
+OPENERS = {".onnx": onnxruntime.open_file, ".pt2": open_torch_export, ".xml": openvino.open_file}

@@ -31,7 +31,7 @@ class Phase:
     epochs: int
     rate: float = 1.0  # factor on every learning rate
     patience: int | None = None  # the phase ends after so many epochs in which val/loss has not fallen
-    is_solved: bool = False  # whether its head is fitted at once, to cached features
+    solved_l2: str | float | None = None  # of a head that is fitted at once to cached features: `head.l2`
 
 
 def named_stages(classifier: Classifier) -> dict[str, tuple[str, ...]]:

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from graft.errors import UserError, suggestion
 from graft.settings import (
-    TARGET,
     Count,
     PartialSettings,
     PositiveNumber,
     Settings,
     ShareBelowOne,
+    Target,
     TargetSettings,
     Text,
     Words,
@@ -34,11 +34,6 @@ def known_source(source: str) -> str:
     return source
 
 
-Target = Annotated[
-    str, Field(pattern=TARGET), Words("the path of a class or function, such as my_package.MyNet")
-]
-
-
 class PreprocessingSettings(Settings):
     size: Count
     mean: Annotated[list[float], Field(min_length=1)]
@@ -52,6 +47,7 @@ class ModelSettings(Settings):
     weights: Text | None
     weights_prefix: Text | None
     options: dict[str, Any]
+    stages: Count
     target: Target | None = Field(None, alias="_target_")
     preprocessing: PreprocessingSettings | None = None
 
@@ -73,6 +69,10 @@ class HeadSettings(Settings):
     dropout: ShareBelowOne
     hidden: Annotated[int, Field(ge=1, le=1_000_000)] | None
     solver: Literal["lbfgs"] | None  # room: features
+    l2: Literal["validation", "cv"] | PositiveNumber  # room: features
+
+
+Stages = Annotated[list[Text], Field(min_length=1)]
 
 
 class GradualSettings(PartialSettings):
@@ -86,7 +86,7 @@ class LinearProbeSettings(PartialSettings):
 
 
 class SelectSettings(PartialSettings):
-    train: Annotated[list[Text], Field(min_length=1)]
+    train: Stages
 
 
 class FinetuningSettings(Settings):
@@ -96,12 +96,6 @@ class FinetuningSettings(Settings):
     head_lr_multiplier: PositiveNumber
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     norm: Literal["train", "frozen"]
-
-
-class SelectiveFinetuningSettings(FinetuningSettings):
-    """`finetuning=select`: the same, with the stages that are trained."""
-
-    train: Annotated[list[Text], Field(min_length=1)]
 
 
 STANDARD = "graft.models.freezing.standard"

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from graft.tasks import Target
 from graft.tasks.calibration import expected_calibration_error, fit_temperature
-from graft.tasks.task import UNSURE, Task
+from graft.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,8 @@ class Multiclass(Task):
     def predict(self, logits: Tensor) -> Tensor:
         return (logits / self.temperature).softmax(dim=1)
 
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        best = max(range(len(values)), key=values.__getitem__)
-        return self.columns[best] if values[best] >= threshold else UNSURE
+    def answer(self, values: Sequence[float]) -> str:
+        return self.columns[max(range(len(values)), key=values.__getitem__)]
 
     def decided(self, logits: Tensor, targets: Tensor, calibrate: bool) -> tuple[Self, dict[str, float]]:
         if not calibrate:

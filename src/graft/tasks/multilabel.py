@@ -82,8 +82,7 @@ class Multilabel(Task):
     def predict(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        del threshold  # Every label has its own.
+    def answer(self, values: Sequence[float]) -> str:
         named = zip(self.columns, values, self.thresholds, strict=True)
         return self.separator.join(name for name, value, limit in named if value >= limit)
 

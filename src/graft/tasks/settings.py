@@ -15,8 +15,6 @@ class TaskSettings(TargetSettings):
 
 
 class MultilabelSettings(TaskSettings):
-    """`task=multilabel`."""
-
     separator: Text
 
 
@@ -33,20 +31,14 @@ class OwnLossSettings(LossSettings):
 
 
 class CrossEntropySettings(LossSettings):
-    """`loss=cross_entropy`."""
-
     label_smoothing: ShareBelowOne
 
 
 class FocalSettings(LossSettings):
-    """`loss=focal`."""
-
     gamma: NumberOrZero
 
 
 class HuberSettings(LossSettings):
-    """`loss=huber`."""
-
     delta: PositiveNumber
 
 

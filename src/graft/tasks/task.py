@@ -16,7 +16,6 @@ from typing_extensions import Self
 from graft.errors import UserError, import_allowed
 from graft.tasks import Target
 
-UNSURE = "unsure"
 SIZES = ("num_classes", "num_labels", "num_columns")  # names that metrics have for the number of outputs
 
 
@@ -117,8 +116,8 @@ class Task(ABC):
         """Return `[B, C]` for people: probabilities, or values in the target's unit."""
 
     @abstractmethod
-    def answer(self, values: Sequence[float], threshold: float = 0.0) -> str:
-        """Return the decision for one row of `predict`; `unsure` where no class reaches `threshold`."""
+    def answer(self, values: Sequence[float]) -> str:
+        """Return the decision for one row of `predict`."""
 
     def decided(self, logits: Tensor, targets: Tensor, calibrate: bool) -> tuple[Self, dict[str, float]]:
         """Fit what turns outputs into decisions to validation logits; return the task and what was fitted."""

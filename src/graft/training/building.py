@@ -67,8 +67,8 @@ def plan_phases(settings: Settings, classifier: Classifier, loss: nn.Module) -> 
     phases: list[Phase] = schedule(
         named_stages(classifier), settings["freeze"], settings["trainer"]["max_epochs"]
     )
-    solver, rate = settings["head"]["solver"], settings["learning_rate"]  # room: features
-    phases = with_solved_head(phases, solver, classifier.head, rate, loss)  # room: features
+    own, rate = settings["head"], settings["learning_rate"]  # room: features
+    phases = with_solved_head(phases, own["solver"], classifier.head, rate, loss, own["l2"])  # room: features
     if all(phase.trainable == (HEAD,) for phase in phases):
         classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
     return phases

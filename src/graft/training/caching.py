@@ -7,10 +7,12 @@ import lightning as L
 from torch import nn
 
 from graft.data.module import ImageDataModule
+from graft.data.splits import group_of
 from graft.errors import UserError
 from graft.features.cache import FeatureCache
+from graft.features.cross_validation import cross_validated
 from graft.features.dataset import FeatureDataset
-from graft.features.head_solver import solve_head
+from graft.features.head_solver import STRENGTHS, solve_head
 from graft.training.callbacks.averaging import ExponentialMovingAverage
 from graft.training.lightning_internals import callbacks_of
 from graft.training.module import TransferModule
@@ -55,4 +57,9 @@ def solve(module: TransferModule, data: ImageDataModule) -> None:
     train, val = (data.features[split] for split in ("train", "val"))
     assert isinstance(train, FeatureDataset)
     assert isinstance(val, FeatureDataset)
-    solve_head(head, train, val, loss)
+    l2 = module.phase.solved_l2
+    assert l2 is not None
+    if l2 == "cv":
+        groups = [group_of(sample) for sample in data.images.samples["train"]]
+        l2 = cross_validated(train, groups, head.out_features, loss).strength
+    solve_head(head, train, val, loss, STRENGTHS if isinstance(l2, str) else (l2,))

@@ -8,14 +8,23 @@ from typing import TypeVar
 
 import lightning as L
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.trainer.states import RunningStage
 from torch.optim.lr_scheduler import LRScheduler
 
 Kind = TypeVar("Kind", bound=L.Callback)
 
 
 def end_after(trainer: L.Trainer, epochs: int) -> None:
-    """Let the next fit end when so many epochs of all phases are done."""
+    """Let the next fit end after so many epochs of all phases, or when all fits have taken `max_time`."""
     trainer.fit_loop.max_epochs = epochs
+    for timer in callbacks_of(trainer, Timer):  # By itself it forgets the fits before, and stands still.
+        timer.load_state_dict(timer.state_dict())
+        timer._start_time[RunningStage.TRAINING] = timer._end_time[RunningStage.TRAINING] = None
+
+
+def is_stopping(trainer: L.Trainer) -> bool:
+    """Return whether the fit was told to stop, and `min_epochs` and `min_steps` allow it to."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
 
 
 def callbacks_of(trainer: L.Trainer, kind: type[Kind]) -> Iterator[Kind]:

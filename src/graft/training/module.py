@@ -18,18 +18,18 @@ from graft.models.freezing import HEAD, Phase, apply_phase, hold_frozen
 from graft.tasks.measurements import Measurements
 from graft.tasks.task import Task
 from graft.training.accumulation import Accumulation, class_weights_of
-from graft.training.lightning_internals import time_is_up
+from graft.training.lightning_internals import is_stopping, time_is_up
 from graft.training.optimizers import LearningRates, parameter_groups
 from graft.training.regularisation import BatchMixing, StartingPoint
 from graft.training.schedulers import take_current_rates
 
 Batch = tuple[Tensor, Tensor]
-NEVER = 10**9  # epochs between two steps
+NEVER = 10**9  # Lightning's frequency, in epochs, of a scheduler that it must not step
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the schedule a run stands; epochs and steps are counted over all phases."""
+    """The phase that a run is in, and where it began; epochs and steps are counted over all phases."""
 
     phase: int = 0  # index into the phases
     phase_began_at: int = 0  # epoch
@@ -88,7 +88,7 @@ class TransferModule(L.LightningModule):
 
     @property
     def planned_epochs(self) -> int:
-        """The number of the last epoch: where the current phase began, and its and all later epochs."""
+        """The epochs of the whole run if no further phase stops early."""
         return self.position.phase_began_at + sum(p.epochs for p in self.phases[self.position.phase :])
 
     def begin(self, position: Position) -> None:
@@ -128,11 +128,14 @@ class TransferModule(L.LightningModule):
         ends_group = self.trainer.is_last_batch or (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0
         if ends_group and next_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        if self.trainer.is_last_batch or (ends_group and next_step == self.trainer.max_steps):
-            self.train_measured.log(self)
         if self.trainer.accumulate_grad_batches == 1:
             return loss
         return self.accumulation.weighed(loss, targets, None if self.mix else class_weights_of(self.loss))
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the epoch's training metrics after its last batch, also where it is cut short."""
+        if self.trainer.is_last_batch or is_stopping(self.trainer):
+            self.train_measured.log(self)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.accumulation.rescale_gradients(self, self.trainer)
@@ -208,7 +211,7 @@ class TransferModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A run that its time has ended may continue within the phase; early stopping ends the phase itself.
-        is_over = self.trainer.should_stop and not time_is_up(self.trainer)
+        is_over = is_stopping(self.trainer) and not time_is_up(self.trainer)
         checkpoint[DESCRIPTION] = {
             **self.description,
             "task": self.task.describe(),

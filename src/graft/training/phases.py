@@ -42,12 +42,12 @@ def fit_phases(
         resumed = resumption if number == first else None
         position = Position(number, trainer.current_epoch, trainer.global_step)
         module.begin(resumed.position if resumed else position)
-        if resumed:  # Before anything runs the network; Lightning loads the weights in the fit again.
+        if resumed:  # For the cached features: Lightning itself loads the weights when the fit begins.
             module.load_state_dict(read_checkpoint(resumed.path)["state_dict"])
         # Where another phase follows, the network that is tested may have another backbone.
         splits = SPLITS if number == len(module.phases) - 1 else SPLITS[:2]
         data.features = cached_features(trainer, module, data, cache, splits)  # room: features
-        if phase.is_solved and resumed is None:  # room: features
+        if phase.solved_l2 is not None and resumed is None:  # room: features
             solve(module, data)  # room: features
         summary = phase_summary(phase, number + 1, len(module.phases), module.classifier)
         log.info(summary)

@@ -143,7 +143,7 @@ def show(trainer: L.Trainer, curve: Curve, rate: float | None) -> Path:
     figure.savefig(file)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure("learning_rate", figure)
+            logger.experiment.add_figure("while training/range test", figure)
     return file
 
 

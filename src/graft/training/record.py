@@ -68,6 +68,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         targets=tested.targets,
         checkpoint=run.checkpoints.best_path,
         is_first_process=trainer.is_global_zero,
+        lower_is_better=run.checkpoints.mode == "min",
     )
 
 
@@ -104,4 +105,4 @@ def write_results(run: FinishedRun) -> None:
     log.info("\ntest metrics of the best checkpoint (epoch %d)", run.metrics["best_epoch"])
     log.info("%s\n", results_table(run.metrics))
     has_curves = bool(run.settings["logger"].get("tensorboard"))
-    log.info(next_steps(run.folder, run.checkpoint, run.overrides or [], has_curves))
+    log.info(next_steps(run.folder, run.checkpoint, has_curves))

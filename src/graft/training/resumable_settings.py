@@ -13,6 +13,7 @@ from graft.errors import UserError
 MAY_DIFFER = (
     "resume",
     "paths",
+    "time_budget",  # room: recipes
     "learning_rate",  # compared by what it sets, optimizer.lr
     "compile",
     "calibrate",

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,16 @@ from graft.training.trainer import build_trainer
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> FinishedRun:
+def train(config: DictConfig, recipe: Callable[[dict[str, Any]], Fitted] | None = None) -> FinishedRun:
     """Train as the settings say, test the best checkpoint, and return the record of the run.
 
-    Raises UserError for a setting that does not fit the data, the network or the machine.
+    A `recipe` fits in place of `fit`. Raises UserError for a setting that does not fit the data, the network
+    or the machine.
     """
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     try:
         with exit_when_interrupted(Path(settings["paths"]["run"]) / "checkpoints" / "last.ckpt"):
-            return finish(fit(settings))
+            return finish((recipe or fit)(settings))
     except HydraException as error:
         # Hydra wraps what a constructor raises; the person needs the constructor's own words.
         if isinstance(error.__cause__, UserError):
@@ -108,10 +109,14 @@ def fit(settings: dict[str, Any]) -> Fitted:
 
 
 def finish(fitted: Fitted) -> FinishedRun:
-    """Fit the decision to validation images, test the best checkpoint, and write what came out."""
+    """Fit the decision to validation images, test the best checkpoint, and write what came out.
+
+    The test restores the best epoch's callbacks with its weights, so what they gathered later is in `fitted`.
+    """
     trainer, module, checkpoints = fitted.trainer, fitted.module, fitted.checkpoints
     if "test" not in fitted.data.features or checkpoints.best_epoch < module.position.phase_began_at:
-        # The test reads images where its features are not cached, or those of another phase's network.
+        # The test reads images where their cached features are missing, or the best epoch is of an earlier
+        # phase: cached features come from the network of the last one.
         fitted.data.features = {}
     calibrates = fitted.settings["calibrate"]
     metrics: dict[str, float] = {}
@@ -140,6 +145,10 @@ def checkpoint_callback(trainer: L.Trainer) -> BestAndLast:
     callback = trainer.checkpoint_callback
     if not isinstance(callback, BestAndLast):
         raise UserError("callbacks.checkpoint is needed: the best checkpoint is tested in the end.")
+    if callback.best_path.parent != Path(trainer.default_root_dir) / "checkpoints":
+        raise UserError(
+            "callbacks.checkpoint.dirpath is where resume looks; move the run: hydra.run.dir=DIR."
+        )
     return callback
 
 

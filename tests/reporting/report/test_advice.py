@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from graft.reporting.report.advice import Facts, advise
-from graft.reporting.report.statistics import Estimate
+from graft.reporting.report.advice import Advice, Facts, advise, as_lines
+from graft.reporting.report.statistics import ClassFigures, Estimate
+
+MISSED = ClassFigures("crack", 50, Estimate(0.9), Estimate(0.4), 0.55)
 
 GOOD = Facts(
     accuracy=Estimate(0.9, 0.88, 0.92),
     majority=0.5,
     test_images=1000,
     ece=0.01,
+    train_images=1100,
     class_counts=(500, 600),
     train_loss=0.2,
     val_loss=0.22,
@@ -28,9 +31,13 @@ GOOD = Facts(
         ({"majority": 0.9}, "learning_rate=auto"),
         ({"ece": 0.2}, "calibrate=true"),
         ({"class_counts": (100, 600)}, "loss.class_weights=balanced"),
+        ({"class_counts": (300, 600), "worst": MISSED}, "loss.class_weights=balanced"),
         ({"train_loss": 0.05, "val_loss": 0.5}, "augmentation=standard"),
         ({"best_epoch": 8}, "trainer.max_epochs=16"),
         ({"only_head": True}, "finetuning=lp_ft"),
+        ({"only_head": True, "train_images": 2000}, "freeze=false"),
+        ({"only_head": True, "train_images": 80}, "seed=1,2,3"),
+        ({"worst": MISSED, "class_counts": (500, 500)}, ""),
         ({}, "seed=1,2,3"),
         ({"ece": 0.2, "is_calibrated": True}, "seed=1,2,3"),
         ({"class_counts": (100, 600), "is_balanced": True}, "seed=1,2,3"),
@@ -48,4 +55,19 @@ def test_few_images_are_said_to_be_few() -> None:
     assert "20 training images" in second.seen
     (grouped, _) = advise(replace(wide, test_groups=3))
     assert "10 test images of 3 groups" in grouped.seen
-    assert grouped.seen.endswith("Test on more groups.")
+    assert "more groups narrow this" in grouped.seen
+
+
+def test_a_class_that_is_missed_is_named_with_what_balanced_weights_are_expected_to_change() -> None:
+    (advice,) = advise(replace(GOOD, class_counts=(300, 600), worst=MISSED, if_balanced=(0.7, 0.85)))
+    assert "Recall of crack is only 40.0 %: 30 of 50 images are missed." in advice.seen
+    assert "expect a recall of crack near 70.0 % and an accuracy near 85.0 %" in advice.seen
+    (other,) = advise(replace(GOOD, class_counts=(300, 600), worst=MISSED, is_balanced=True))
+    assert "30 of 50 images are missed" in other.seen
+
+
+def test_the_advice_fits_a_terminal() -> None:
+    text = as_lines([Advice("a sentence " * 20, "trainer.max_epochs=16"), Advice("short")])
+    assert max(map(len, text.splitlines())) <= 80
+    assert "      trainer.max_epochs=16\n  - short" in text
+    assert as_lines([]) == ""

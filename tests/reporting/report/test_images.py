@@ -30,7 +30,7 @@ def opened(uri: str) -> Image.Image:
 def test_a_thumbnail_is_a_small_jpeg(tmp_path: Path, preprocessing: Preprocessing) -> None:
     Image.new("I;16", (400, 200), 65535).save(tmp_path / "wide.png")
     image = opened(thumbnail(tmp_path / "wide.png", preprocessing))
-    assert (image.size, image.getpixel((0, 0))) == ((96, 48), (255, 255, 255))
+    assert (image.size, image.getpixel((0, 0))) == ((320, 160), (255, 255, 255))
 
 
 def test_a_thumbnail_of_floats_is_as_bright_as_the_network_sees_it(

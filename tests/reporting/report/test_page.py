@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from graft.finished_run import FinishedRun
 from graft.inference.evaluation import Evaluation
 from graft.inference.explanation import Overlays
 from graft.inference.runtimes import load_model
 from graft.reporting.report.evaluation import write_evaluation_report
-from graft.reporting.report.run import curves, write_run_report
+from graft.reporting.report.run import curves, described, write_run_report
 from tests.conftest import make_sample, task_of, write_checkpoint
 from tests.reporting.conftest import MakeRecord
 
@@ -104,9 +105,64 @@ def test_the_page_says_how_it_was_made(make_record: MakeRecord) -> None:
     text = page.read_text(encoding="utf-8")
     assert "<pre>python train.py &#39;data.root=a b&#39;</pre>" in text
     for row in (
-        "AdamW (lr=0.003)",
-        "CrossEntropyLoss (label_smoothing=0.1)",
+        "AdamW",
+        "0.003",
+        "CrossEntropyLoss (label smoothing 0.1)",
         "Augmentation",
         torch.__version__,
     ):
         assert f"<td>{row}</td>" in text
+
+
+def page_of(run: FinishedRun) -> str:
+    file = run.folder / "page.html"
+    write_run_report(file, run, Overlays(run.checkpoint))
+    return file.read_text(encoding="utf-8")
+
+
+def with_settings(run: FinishedRun, **settings: object) -> FinishedRun:
+    return replace(run, settings={**run.settings, **settings})
+
+
+def test_the_head_of_the_page_says_what_is_missed_and_that_a_run_is_limited(make_record: MakeRecord) -> None:
+    targets = [("sick",)] * 4 + [("well",)] * 12
+    logits = torch.tensor([[1.0, 0.0]] + [[0.0, 1.0]] * 15)  # One of the four sick is found.
+    run = make_record(task_of("multiclass", ("sick", "well")), targets, logits)
+    page = page_of(run)
+    head = page[page.index("<header>") : page.index("</header>")]
+    assert "lowest recall: sick, 3 of 4 images missed" in head
+    assert "balanced accuracy, the mean recall of the classes: 62.5\N{NO-BREAK SPACE}%" in head
+    assert "limited run" not in head
+    test = page[page.index("<h2>Test</h2>") :]
+    assert re.search(r"sensitivity \(recall of sick\)</th><td[^>]*>0.2500", test)
+    assert re.search(r"specificity \(recall of well\)</th><td[^>]*>1.0000", test)
+    assert "ROC curve" in test
+    assert "3 of 4 images are missed" in page[page.index("What to try next") :]
+    assert "A limited run:" in page_of(with_settings(run, data={**run.settings["data"], "limit": 20}))
+
+
+def test_one_learning_rate_is_shown_the_one_that_was_used(make_record: MakeRecord) -> None:
+    run = make_record(task_of("multiclass", "ab"), [("a",), ("b",)], torch.eye(2))
+    phase = replace(run.phases[0], head_learning_rate=0.0123)
+    page = page_of(with_settings(replace(run, phases=[phase]), learning_rate="auto"))
+    assert "<td>0.0123, found by a range test</td>" in page
+    assert page[: page.index("<h2>Provenance")].count("0.003") == 0
+
+
+def test_settings_are_words(make_record: MakeRecord) -> None:
+    flips = {"_target_": "a.Flip", "p": 0.5, "sides": ["left", "right"], "is_fast": True, "off": None}
+    assert described({"_target_": "graft.Augmentation", "min_scale": 0.5, "transforms": {"x": flips}}) == (
+        "Augmentation (min scale 0.5, transforms Flip (p 0.5, sides left and right, is fast))"
+    )
+
+
+def test_the_page_shows_the_bands_that_the_settings_name(make_record: MakeRecord) -> None:
+    run = make_record(task_of("multiclass", "ab"), [("a",), ("b",)], torch.eye(2), channels=5)
+    np.save(run.root / "0.npy", np.stack([np.full((40, 40), 50 * n, np.uint8) for n in range(5)], axis=-1))
+    target = "graft.reporting.board.callback.TensorBoardImages"
+    shown = {}
+    for bands in ([0, 1, 2], [4, 1, 0]):
+        chosen = with_settings(run, callbacks={"mine": {"_target_": target, "bands": bands}})
+        page = page_of(chosen)
+        shown[bands[0]] = page[page.index('<div class="examples">') : page.index("<h2>Training")]
+    assert shown[0] != shown[4]

@@ -25,6 +25,7 @@ from graft.reporting.report.statistics import (
     MOST_RESAMPLES,
     ClassFigures,
     Estimate,
+    balanced_outlook,
     class_figures,
     estimates,
     frequent_confusions,
@@ -253,3 +254,19 @@ def test_the_most_frequent_confusions_come_first() -> None:
     labels, predicted = [0, 1, 1, 1, 2, 2], [1, 2, 2, 1, 0, 0]
     found = frequent_confusions(labels, predicted, ["a", "b", "c"], most=2)
     assert found == [("b", "c", 2), ("c", "a", 2)]
+
+
+def test_balanced_weights_are_expected_to_find_more_of_the_small_class() -> None:
+    """The logits of the best network for two normal distributions, of which one is rare."""
+    chance = np.random.default_rng(0)
+    labels = (chance.random(20_000) < 0.9).astype(int)
+    x = torch.from_numpy(chance.normal(2 * labels - 1.0))
+    log_ratio = 2 * x + np.log(9)  # of the densities, and of the frequencies
+    logits, targets = torch.stack([-log_ratio / 2, log_ratio / 2], dim=1), torch.from_numpy(labels)
+    before = float((logits.argmax(dim=1) == targets)[targets == 0].float().mean())
+    recall, accuracy = balanced_outlook(logits, targets, [1000, 9000], 0)
+    assert before < 0.5
+    assert recall == pytest.approx(
+        0.841, abs=0.02
+    )  # A normal variable lies 1 below: both classes' best recall.
+    assert accuracy == pytest.approx(0.841, abs=0.01)

@@ -1,7 +1,6 @@
 """Writes a checkpoint as ONNX, torch.export or OpenVINO: verified on real images, then timed."""
 
 import json
-import logging
 import statistics
 import tempfile
 import time
@@ -23,9 +22,11 @@ from graft.data.transforms import normalisation
 from graft.errors import UserError, import_extra
 from graft.inference.evaluation import labelled_images
 from graft.inference.model import Model
-from graft.inference.runtimes import METADATA, TORCH_METADATA, checkpoint_model, load_model
+from graft.inference.runtimes import TORCH_METADATA, checkpoint_model, load_model
 from graft.inference.search import find_images
 from graft.models.checkpoints import LoadedClassifier, load_classifier
+from graft.models.engines.onnxruntime import onnx_model
+from graft.models.engines.run import METADATA
 from graft.preprocessing import Preprocessing
 from graft.tasks.regression import Regression
 from graft.tasks.task import Task
@@ -51,20 +52,7 @@ class Export:
 def write_onnx(deployed: nn.Module, images: Tensor, text: str, file: Path) -> None:
     """Write one .onnx file, weights included, with the input `images` and the output `logits`."""
     onnx = import_extra("onnx", "export")
-    import_extra("onnxscript", "export")
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    program = torch.onnx.export(
-        deployed,
-        (images,),
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
+    model = onnx_model(deployed, images, "logits")
     onnx.helper.set_model_props(model, {METADATA: text})
     onnx.save(model, file)
 

@@ -15,6 +15,7 @@ from graft.models.backbones.downloads import download
 from graft.models.backbones.image_sizes import build_for_size
 from graft.models.backbones.names import library_of, source_of
 from graft.models.backbones.network import BuiltNetwork
+from graft.models.backbones.several_stages import backbone_of
 from graft.models.backbones.weights import refuse_broken_numbers
 from graft.models.backbones.weights_file import WeightsFile, existing_file, is_path, read_weights
 from graft.models.settings import AUTO
@@ -31,6 +32,7 @@ def build_backbone(
     weights: str | None = "default",
     options: dict[str, Any] | None = None,
     weights_prefix: str | None = None,
+    stages: int = 1,
     image_size: int | None = None,
     channels: int = 3,
     _target_: str | None = None,
@@ -39,7 +41,8 @@ def build_backbone(
     """Build a network without its classification layer, as `configs/model/*.yaml` describe it.
 
     `weights` is `default`, an entry of the network's own list (`IMAGENET1K_V1`, a timm tag), the path or URL
-    of a file, or None for random ones. `image_size`, in pixels, and `channels` are those of the images.
+    of a file, or None for random ones. The features are those of the last `stages` stages. `image_size`, in
+    pixels, and `channels` are those of the images.
     Raises UserError where something is unavailable or does not fit.
     """
     options = dict(options or {})
@@ -58,7 +61,7 @@ def build_backbone(
         return with_channels(library.build(name, weights, options), channels)
 
     size_option = partial(library.size_option, name)
-    backbone = Backbone(source, build_for_size(build, size_option, located, options, image_size))
+    backbone = backbone_of(source, build_for_size(build, size_option, located, options, image_size), stages)
     if weights is None:
         log.info("%s (%s) is built with %s weights", backbone.name, source, backbone.weights)
     else:
@@ -72,6 +75,7 @@ def rebuild_backbone(
     options: dict[str, Any],
     channels: int = 3,
     auxiliary: bool = True,
+    stages: int = 1,
     allow: Sequence[str] = (),
 ) -> Backbone:
     """Build what `Backbone.spec` describes, for the weights of a checkpoint that are loaded next.
@@ -80,7 +84,8 @@ def rebuild_backbone(
     """
     if "_target_" in options:
         refuse_code(options["_target_"], allow)
-    backbone = Backbone(source, with_channels(library_of(source).build(name, None, options), channels))
+    built = with_channels(library_of(source).build(name, None, options), channels)
+    backbone = backbone_of(source, built, stages)
     if not auxiliary:
         backbone.remove_auxiliary_heads()
     return backbone

@@ -1,5 +1,6 @@
 """What TensorBoard shows while a run goes on: settings, training images, validation images, embeddings."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,9 +17,10 @@ from graft.reporting.board.images import as_rgb, chosen, denormalised, title
 from graft.tasks.prediction_table import as_text, joined
 from graft.tasks.task import Task
 
-SHOWN = 16  # images of a grid
+SHOWN = 8  # images of a grid
 MOST_EMBEDDED = 200  # validation images
-THUMBNAIL = 48  # pixels of their sides
+THUMBNAIL, FRAME = 48, 4  # pixels of their sides, and of the frame in the colour of the label
+SEEN = "what the network sees"  # TensorBoard sorts groups by name: after train and val.
 
 
 class TensorBoardImages(L.Callback):
@@ -47,7 +49,7 @@ class TensorBoardImages(L.Callback):
         images = torch.stack([dataset[index, data.seed + index][0] for index in indices])
         titles = [joined(data.images.task, samples[index].target) or "none" for index in indices]
         grid = image_grid(self._shown(images, data), titles, [False] * len(indices))
-        writer.add_figure("images/training, as the network sees them", grid)
+        writer.add_figure(f"{SEEN}/training images", grid)
 
     @torch.inference_mode()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -70,12 +72,12 @@ class TensorBoardImages(L.Callback):
         titles = [title(task, samples[indices[n]].target, values[n].tolist()) for n in few]
         wrong = ["classes" in task.sections and answers[n] != labels[n] for n in few]
         grid = image_grid(self._shown(images[few], data), titles, wrong)
-        writer.add_figure("images/validation, with predictions", grid)
+        writer.add_figure(f"{SEEN}/validation images and predictions", grid)
         rows = [
             [label or "none", answer or "none", as_text(samples[index].path)]
             for label, answer, index in zip(labels, answers, indices, strict=True)
         ]
-        small = interpolate(self._shown(images, data), (THUMBNAIL, THUMBNAIL), mode="area")
+        small = framed(self._shown(images, data), labels)
         header = ["label", "predicted", "path"]
         writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
 
@@ -90,6 +92,23 @@ class TensorBoardImages(L.Callback):
             return rows
         backbone = module.classifier.backbone.eval()
         return torch.cat([backbone(b.to(module.device)).float().cpu() for b in images.split(data.batch_size)])
+
+
+def framed(images: Tensor, labels: Sequence[str]) -> Tensor:
+    """Return RGB images `[N, 3, H, W]` small, in frames whose colours stand for the most frequent labels.
+
+    The projector itself shows no colours until someone chooses a column.
+    """
+    from matplotlib.colors import to_rgb
+
+    from graft.reporting.figures.plots import COLOURS
+
+    frequent = [label for label, _ in Counter(labels).most_common(len(COLOURS))]
+    colours = [to_rgb(COLOURS[frequent.index(x)] if x in frequent else "grey") for x in labels]
+    small = torch.tensor(colours)[:, :, None, None].repeat(1, 1, THUMBNAIL, THUMBNAIL)
+    inner = THUMBNAIL - 2 * FRAME
+    small[..., FRAME:-FRAME, FRAME:-FRAME] = interpolate(images, (inner, inner), mode="area")
+    return small
 
 
 def data_of(trainer: L.Trainer) -> ImageDataModule:

@@ -43,4 +43,4 @@ def title(task: Task, target: Target, values: Sequence[float]) -> str:
     """Return an image's target and prediction in two lines; `values` are those of `Task.predict`."""
     label, predicted = (text or "none" for text in (joined(task, target), task.answer(values)))
     share = f" {max(values):.0%}" if task.has_classes else ""
-    return f"label {shortened(label, 19)}\npredicted {shortened(predicted, 14)}{share}"
+    return f"true {shortened(label, 15)}\npred. {shortened(predicted, 14 - len(share))}{share}"

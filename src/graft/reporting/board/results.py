@@ -14,13 +14,16 @@ from graft.reporting.board.images import as_rgb, title
 from graft.reporting.figures.image_grid import image_grid
 from graft.reporting.report.tested import Outcome, outcome_of, plots_of, ranked_mistakes
 
+DONE = "when done"  # TensorBoard sorts groups by name: after train and val.
+HEAT = "Grad-CAM: yellow\nmatters most"
+
 
 def show_results(folder: Path, run: FinishedRun, overlays: Overlays) -> None:
     """Write what the best checkpoint makes of the test images into a folder of event files."""
     tested = outcome_of(run, overlays)
     with SummaryWriter(str(folder)) as writer:
         for plot in plots_of(tested):
-            writer.add_figure(f"test/{plot.title[0].lower()}{plot.title[1:]}", plot.draw())
+            writer.add_figure(f"{DONE}/{plot.title}", plot.draw())
         if "mistakes" in run.task.sections:
             show_mistakes(writer, tested)
         for summary in hparams(compared_settings(run), compared_metrics(run)):
@@ -38,14 +41,14 @@ def show_mistakes(writer: SummaryWriter, tested: Outcome) -> None:
     decoded = decoded_images(tested.preprocessing, paths, ahead=len(paths))
     for index, (path, image, _) in zip(indices, decoded, strict=True):
         if image is not None and path is not None:  # It may have vanished.
-            images.append(as_rgb(image))
+            images.append(as_rgb(image, tested.bands))
             titles.append(title(tested.task, tested.samples[index].target, values[index].tolist()))
             if path in heat:
                 images.append(to_tensor(heat[path]))
-                titles.append("Grad-CAM\n")
+                titles.append(HEAT)
     if images:
-        wrong = [not text.startswith("Grad-CAM") for text in titles]
-        writer.add_figure("test/worst mistakes", image_grid(torch.stack(images), titles, wrong))
+        wrong = [text != HEAT for text in titles]
+        writer.add_figure(f"{DONE}/Worst mistakes", image_grid(torch.stack(images), titles, wrong))
 
 
 def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
@@ -73,4 +76,4 @@ def compared_settings(run: FinishedRun) -> dict[str, str | int | float]:
 def compared_metrics(run: FinishedRun) -> dict[str, float]:
     """Return the final metrics, under names of their own: a metric's curve would have a point too many."""
     names = [name for name in run.metrics if name.startswith(("test/", "val/")) and "ece" not in name]
-    return {f"final/{name.replace('/', ' ')}": run.metrics[name] for name in names}
+    return {f"{DONE}/{name.replace('/', ' ')}": run.metrics[name] for name in names}

@@ -31,6 +31,7 @@ def data_parts(
     task: Task,
     preprocessing: Preprocessing,
     example_split: str,
+    bands: Sequence[int] = (0, 1, 2),
 ) -> Parts:
     """Return counts or ranges of every column and split, groups, examples and equal files."""
     groups = [count_groups(samples) for samples in splits.values()]
@@ -40,7 +41,7 @@ def data_parts(
         "counts": [[name, *cells] for name, cells in zip(task.columns, cells_of(splits, task), strict=True)],
         "totals": [len(samples) for samples in splits.values()],
         "groups_of_splits": groups if any(groups) else [],
-        "examples": examples(root, splits[example_split], task, preprocessing),
+        "examples": examples(root, splits[example_split], task, preprocessing, bands),
         "duplicates": find_duplicates(splits),
     }
 

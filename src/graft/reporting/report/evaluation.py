@@ -38,6 +38,7 @@ def write_evaluation_report(
         "which": split,
         **data_parts(root, {name: samples}, task, preprocessing, name),
         **parts_of_test(tested),
+        "limit": None,
         "training": None,
         "advice": [],
         "provenance": {"model": checkpoint},

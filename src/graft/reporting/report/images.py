@@ -1,4 +1,4 @@
-"""The images that the report shows: small, in the page itself."""
+"""The images that the report shows, in the page itself: small, and enlarged by a click."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from graft.preprocessing import Preprocessing
 from graft.reporting.board.images import as_rgb
 from graft.tasks.task import Task
 
-SIDE = 96  # pixels of a thumbnail's longer side
+SIDE = 320  # pixels of an image's longer side, which the page shows smaller until it is clicked
 EXAMPLES = 4  # images of a class
 MOST_CLASSES = 20  # classes with examples
 
@@ -31,24 +31,29 @@ def data_uri(image: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(contents.getvalue()).decode()}"
 
 
-def thumbnail(path: Path, preprocessing: Preprocessing) -> str:
-    """Return the image as a data URI, empty where it cannot be read any more."""
+def thumbnail(path: Path, preprocessing: Preprocessing, bands: Sequence[int] = (0, 1, 2)) -> str:
+    """Return the image as a data URI, empty where it cannot be read any more; see `as_rgb` for `bands`."""
     try:
         image = read_image(path, preprocessing.channels, SIDE, preprocessing.value_range)
-        return data_uri(image if isinstance(image, Image.Image) else to_pil_image(as_rgb(image)))
+        return data_uri(image if isinstance(image, Image.Image) else to_pil_image(as_rgb(image, bands)))
     except Exception:
         # Pillow's decoders raise many types. The page says which image is missing.
         return ""
 
 
-def thumbnails(paths: Iterable[Path], preprocessing: Preprocessing) -> dict[Path, str]:
+def thumbnails(paths: Iterable[Path], preprocessing: Preprocessing, bands: Sequence[int]) -> dict[Path, str]:
     wanted = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        return dict(zip(wanted, pool.map(thumbnail, wanted, repeat(preprocessing)), strict=False))
+        shown = pool.map(thumbnail, wanted, repeat(preprocessing), repeat(bands))
+        return dict(zip(wanted, shown, strict=False))
 
 
 def examples(
-    root: Path, samples: Sequence[Sample], task: Task, preprocessing: Preprocessing
+    root: Path,
+    samples: Sequence[Sample],
+    task: Task,
+    preprocessing: Preprocessing,
+    bands: Sequence[int] = (0, 1, 2),
 ) -> dict[str, list[str]]:
     """Return some images of each of the first classes or labels, or of low to high numbers."""
     if "numbers" in task.sections:
@@ -57,7 +62,7 @@ def examples(
     else:
         of_class = {name: [s for s in samples if name in s.target] for name in task.columns[:MOST_CLASSES]}
         chosen = {name: evenly(images, EXAMPLES) for name, images in of_class.items()}
-    small = thumbnails([root / s.path for images in chosen.values() for s in images], preprocessing)
+    small = thumbnails([root / s.path for images in chosen.values() for s in images], preprocessing, bands)
     return {name: [small[root / s.path] for s in images] for name, images in chosen.items()}
 
 

@@ -12,19 +12,21 @@ import torch
 from jinja2 import Environment, StrictUndefined
 
 import graft
+from graft.reporting.report.advice import LOW_RECALL
 from graft.reporting.report.statistics import LEAST_GROUPS, Estimate
 
 MOST_LISTED = 10  # groups of equal images
 LIBRARIES = ("torchvision", "lightning", "timm")
 NAMES = {
-    "f1": "F1",
+    "f1": "F1 (macro)",
+    "f1_micro": "F1 (micro)",
     "auroc": "AUROC",
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R²",
     "spearman": "Spearman correlation",
-    "ece": "calibration error (ECE)",
-    "ece_calibrated": "ECE with the temperature",
+    "ece": "expected calibration error (ECE)",
+    "ece_calibrated": "ECE after temperature scaling",
 }
 
 
@@ -40,6 +42,7 @@ def write_page(file: Path, parts: Mapping[str, Any]) -> None:
     page = template.render(
         most_listed=MOST_LISTED,
         least_groups=LEAST_GROUPS,
+        low_recall=LOW_RECALL,
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         versions=own | {name: version(name) for name in LIBRARIES},
         **parts,

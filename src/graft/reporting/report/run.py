@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,26 @@ from graft.reporting.report.advice import Advice, Facts, advise
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.data import data_parts
 from graft.reporting.report.page import metric_name, write_page
+from graft.reporting.report.statistics import balanced_outlook
 from graft.reporting.report.tested import Parts, outcome_of, parts_of_test
+from graft.reporting.settings import bands_of
 
 
 def write_run_report(file: Path, run: FinishedRun, overlays: Overlays) -> list[Advice]:
     """Write the report of a run as one HTML file; return its advice."""
+    bands = bands_of(run.settings)
     parts = {
         "title": f"{run.network.partition(' ')[0]} on {run.root.name}",
         "which": "test",
-        **data_parts(run.root, run.splits, run.task, run.preprocessing, example_split="train"),
+        "limit": run.settings["data"]["limit"],
+        **data_parts(run.root, run.splits, run.task, run.preprocessing, "train", bands),
         **parts_of_test(outcome_of(run, overlays)),
-        "training": {"rows": training_rows(run), "phases": [phase_row(phase) for phase in run.phases]},
+        "training": {"rows": training_rows(run), "phases": [*starmap(phase_row, enumerate(run.phases, 1))]},
         "curves": curves(run),
         "provenance": {
             "seed": run.settings["seed"],
             "device": run.device,
-            "seconds": f"{run.metrics['seconds']:g}",
+            "duration": f"{timedelta(seconds=round(run.metrics['seconds']))} (hours:minutes:seconds)",
             "checkpoint": run.checkpoint,
         },
         "command": "" if run.overrides is None else shlex.join(["python", "train.py", *run.overrides]),
@@ -43,7 +49,8 @@ def write_run_report(file: Path, run: FinishedRun, overlays: Overlays) -> list[A
 
 
 def training_rows(run: FinishedRun) -> dict[str, str]:
-    settings, input_size = run.settings, "{}x{} pixels".format(*run.preprocessing.crop)
+    settings, best = run.settings, run.metrics["best_epoch"]
+    input_size = "{}x{} pixels".format(*run.preprocessing.crop)
     channels = run.preprocessing.channels
     rows = {
         "task": run.task.name,
@@ -52,12 +59,13 @@ def training_rows(run: FinishedRun) -> dict[str, str]:
         "head": ("one hidden layer" if settings["head"]["hidden"] else "linear") + options(settings["head"]),
         "input": input_size if channels == 3 else f"{input_size}, {channels} channels",
         "freeze": str(settings["freeze"]).lower(),
-        "optimizer": described(settings["optimizer"]),
+        "optimizer": described({k: v for k, v in settings["optimizer"].items() if k != "lr"}),
+        "learning rate": learning_rate(run),
         "learning-rate schedule": described(settings["scheduler"]),
         "augmentation": described(settings["augmentation"]),
         "loss": described(settings["loss"]) + options(settings["regularisation"]),
         "batch": f"{settings['data']['batch_size']} images",
-        "epochs": f"{run.metrics['epoch']}, the best ({settings['monitor']}) was {run.metrics['best_epoch']}",
+        "epochs": f"{run.metrics['epoch']}; epoch {best} was the best by {settings['monitor']}",
     }
     if "temperature" in run.metrics:
         rows["temperature"] = f"{run.metrics['temperature']:.3g}"
@@ -67,16 +75,25 @@ def training_rows(run: FinishedRun) -> dict[str, str]:
     return rows
 
 
-def phase_row(phase: PhaseRecord) -> Parts:
+def learning_rate(run: FinishedRun) -> str:
+    """Return the head's learning rate of the first phase that trains by steps, and how it was found."""
+    rates = [phase.head_learning_rate for phase in run.phases if phase.head_learning_rate]
+    if not rates:
+        return "none: the head is solved (L-BFGS)"
+    rate = f"{rates[0]:.3g}"
+    return f"{rate}, found by a range test" if run.settings["learning_rate"] == "auto" else rate
+
+
+def phase_row(number: int, phase: PhaseRecord) -> Parts:
     stages = phase.stages if len(phase.stages) <= 6 else (phase.stages[0], "…", phase.stages[-1])
     rate = phase.backbone_learning_rate
     return {
-        "name": phase.name,
-        "stages": ", ".join(stages),
+        "phase": f"{number} {phase.name}",
+        "trainable": ", ".join(stages),
         "epochs": f"up to {phase.epochs}" if phase.patience else phase.epochs,
-        "head_rate": f"{phase.head_learning_rate:g}",
-        "backbone_rate": "\N{EN DASH}" if rate is None else f"{rate:g}",
-        "parameters": phase.parameters,
+        "head learning rate": f"{phase.head_learning_rate:.3g}",
+        "backbone learning rate": "\N{EN DASH}" if rate is None else f"{rate:.3g}",
+        "parameters": f"{phase.parameters:,}",
     }
 
 
@@ -93,7 +110,11 @@ def curves(run: FinishedRun) -> list[Markup]:
 
 def facts(run: FinishedRun, parts: Parts) -> Facts:
     settings, best_epoch = run.settings, int(run.metrics["best_epoch"])
-    column = 1 + parts["splits"].index("train")
+    column, worst, if_balanced = 1 + parts["splits"].index("train"), parts["worst"], None
+    counts = tuple(row[column] for row in parts["counts"]) if parts["classes"] else ()
+    if run.task.has_classes:
+        number = run.task.columns.index(worst.name)
+        if_balanced = balanced_outlook(run.logits, run.targets, counts, number)
     return Facts(
         accuracy=parts["estimates"].get("accuracy") if run.task.has_classes else None,
         majority=parts["majority"],
@@ -103,22 +124,37 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
         is_calibrated="ece_calibrated" in parts["decision"],
         leaking=len(parts["duplicates"].leaking),
         kind=parts["kind"],
-        class_counts=tuple(row[column] for row in parts["counts"]) if parts["classes"] else (),
+        train_images=len(run.splits["train"]),
+        class_counts=counts,
+        worst=worst,
+        if_balanced=if_balanced,
         is_balanced=settings["loss"].get("class_weights") == "balanced" or settings["data"]["balanced"],
         only_head=all(phase.backbone_learning_rate is None for phase in run.phases),
         train_loss=run.history.get("train/loss", {}).get(best_epoch),
         val_loss=run.history.get("val/loss", {}).get(best_epoch),
         best_epoch=best_epoch,
         epochs=int(run.metrics["epoch"]),
+        can_train_longer=bool(run.phases[-1].head_learning_rate) and not settings.get("recipe"),
+        takes_class_weights="class_weights" in settings["loss"],
+        group_setting="data.group_column" if "file" in settings["data"] else "data.keep_together",
     )
 
 
 def described(group: Mapping[str, Any]) -> str:
-    """Return a group with a `_target_` as its name and options: `AdamW (lr=0.003, ...)`."""
+    """Return a group with a `_target_` as its name and options: `AdamW (weight decay 0.01, ...)`."""
     return str(group["_target_"]).rpartition(".")[2] + options(group)
 
 
 def options(values: Mapping[str, Any]) -> str:
-    """Return ` (key=value, ...)` of what is set, nothing where all is off."""
-    shown = [f"{key}={value}" for key, value in values.items() if value and not key.startswith("_")]
+    """Return ` (key value, ...)` of what is set, nothing where all is off."""
+    set_ones = {key.replace("_", " "): value for key, value in values.items() if value and key[0] != "_"}
+    shown = [f"{key} {in_words(value)}".rstrip() for key, value in set_ones.items()]
     return f" ({', '.join(shown)})" if shown else ""
+
+
+def in_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return described(value) if "_target_" in value else ", ".join(map(in_words, value.values()))
+    if isinstance(value, list | tuple):
+        return " and ".join(map(in_words, value))
+    return "" if value is True else f"{value:g}" if isinstance(value, float) else str(value)

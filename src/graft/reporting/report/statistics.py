@@ -152,6 +152,18 @@ def share_among(right: np.ndarray, chosen: np.ndarray, groups: np.ndarray) -> Es
     return share_estimate(right[chosen].astype(float), np.unique(groups[chosen], return_inverse=True)[1])
 
 
+def balanced_outlook(
+    logits: Tensor, targets: Tensor, counts: Sequence[int], column: int
+) -> tuple[float, float]:
+    """Return about what balanced class weights make of the recall of a class and of the accuracy.
+
+    The logits `[N, C]` less the logarithm of the training images of each class, `counts`, are those of a
+    network for which all classes are equally frequent (logit adjustment, Menon et al. 2021).
+    """
+    right = (logits - torch.tensor(counts).clamp(min=1).log()).argmax(dim=1) == targets
+    return float(right[targets == column].float().mean()), float(right.float().mean())
+
+
 def frequent_confusions(
     labels: Sequence[int], predicted: Sequence[int], names: Sequence[str], most: int
 ) -> list[tuple[str, str, int]]:

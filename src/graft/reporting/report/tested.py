@@ -16,15 +16,23 @@ from graft.finished_run import FinishedRun
 from graft.inference.explanation import Overlays
 from graft.preprocessing import Preprocessing
 from graft.reporting.figures.plots import (
+    class_curves_figure,
     confusion_figure,
-    precision_recall_figure,
     predicted_against_true_figure,
     reliability_figure,
     residual_figure,
 )
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.images import data_uri, thumbnails
-from graft.reporting.report.statistics import class_figures, estimates, frequent_confusions, group_numbers
+from graft.reporting.report.statistics import (
+    ClassFigures,
+    Estimate,
+    class_figures,
+    estimates,
+    frequent_confusions,
+    group_numbers,
+)
+from graft.reporting.settings import bands_of
 from graft.tasks.prediction_table import joined
 from graft.tasks.task import Task
 
@@ -47,6 +55,7 @@ class Outcome:
     targets: Tensor
     overlays: Overlays
     seed: int = 0  # of the bootstrap
+    bands: Sequence[int] = (0, 1, 2)  # those that are shown of more than three
 
     @property
     def is_true(self) -> Tensor:
@@ -63,8 +72,8 @@ class Outcome:
 
 
 def outcome_of(run: FinishedRun, overlays: Overlays) -> Outcome:
-    seed, outputs = run.settings["seed"], (run.logits, run.targets)
-    return Outcome(run.root, run.tested, run.task, run.preprocessing, *outputs, overlays, seed)
+    seed, bands, outputs = run.settings["seed"], bands_of(run.settings), (run.logits, run.targets)
+    return Outcome(run.root, run.tested, run.task, run.preprocessing, *outputs, overlays, seed, bands)
 
 
 def parts_of_test(tested: Outcome) -> Parts:
@@ -81,17 +90,40 @@ def parts_of_test(tested: Outcome) -> Parts:
         "decision": task.decision_metrics(tested.logits, targets),
         "majority": None,
         "classes": [],
+        "worst": None,
+        "rates": {},
         "confusions": [],
         "figures": [vars(plot) | {"svg": inline_svg(plot.draw, plot.title)} for plot in plots_of(tested)],
     }
     if "classes" in task.sections:
         is_true, is_predicted = (t.numpy().astype(bool) for t in (tested.is_true, tested.is_predicted))
-        parts["classes"] = class_figures(task.columns, is_true, is_predicted, group_numbers(groups))
+        classes = class_figures(task.columns, is_true, is_predicted, group_numbers(groups))
+        known = [row for row in classes if row.recall is not None]
+        parts["classes"] = classes
+        parts["worst"] = min(known, key=lambda row: row.recall.value if row.recall else 0, default=None)
+        parts["rates"] = rates(known, positive_class(tested)) if task.has_classes else {}
     if task.has_classes:
         labels, guesses = targets.tolist(), tested.is_predicted.argmax(dim=1).tolist()
         parts["majority"] = int(targets.bincount().max()) / len(labels)
         parts["confusions"] = frequent_confusions(labels, guesses, task.columns, MOST_CONFUSIONS)
     return parts | image_parts(tested)
+
+
+def positive_class(tested: Outcome) -> int | None:
+    """Return the column of the class that is looked for: the rarer one of two, else none."""
+    is_true = tested.is_true.sum(dim=0)
+    return (0 if is_true[0] < is_true[1] else 1) if len(is_true) == 2 and tested.task.has_classes else None
+
+
+def rates(classes: Sequence[ClassFigures], positive: int | None) -> dict[str, Estimate]:
+    """Return what the recalls of the classes that have images are called together."""
+    recalls = {row.name: row.recall for row in classes if row.recall is not None}
+    found = {"balanced_accuracy": Estimate(sum(r.value for r in recalls.values()) / len(recalls))}
+    if positive is not None and len(recalls) == 2:
+        names = list(recalls)
+        named = (("sensitivity", names[positive]), ("specificity", names[1 - positive]))
+        found |= {f"{rate} (recall of {name})": recalls[name] for rate, name in named}
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,9 +147,16 @@ def plots_of(tested: Outcome) -> Iterator[Plot]:
         own = task.scores(tested.logits)
         calibrated = None if torch.equal(own, values) else values.numpy()
         draw = partial(reliability_figure, own.numpy(), targets.numpy(), calibrated)
-        yield Plot("Reliability", draw, "Points above the line: the accuracy is higher than the probability.")
+        below = "Above the line, more predictions are correct than the probability says; below it, fewer."
+        yield Plot("Reliability", draw, below)
     if "precision_recall" in task.sections:
-        yield Plot("Precision and recall", partial(precision_recall_figure, values, tested.is_true, names))
+        draw = partial(class_curves_figure, "precision and recall", values, tested.is_true, names)
+        yield Plot("Precision and recall", draw)
+        positive = positive_class(tested)
+        # Of two classes, the curve of one is the mirror image of the other's.
+        shown = slice(None) if positive is None else slice(positive, positive + 1)
+        draw = partial(class_curves_figure, "ROC", values[:, shown], tested.is_true[:, shown], names[shown])
+        yield Plot("ROC curve", draw)
     if "numbers" in task.sections:
         for true, predicted, name in zip(targets.T.numpy(), values.T.numpy(), names, strict=True):
             draw = partial(predicted_against_true_figure, true, predicted, name)
@@ -161,16 +200,16 @@ def image_parts(tested: Outcome) -> Parts:
     chosen = {name: rank(tested) if name in task.sections else None for name, rank in kinds.items()}
     indices = [index for found in chosen.values() for index in found or ()]
     paths = {index: tested.root / tested.samples[index].path for index in indices}
-    small = thumbnails(paths.values(), tested.preprocessing)
+    small = thumbnails(paths.values(), tested.preprocessing, tested.bands)
     drawn = tested.overlays.of([path for path in paths.values() if small[path]])
     overlays = {path: data_uri(image) for path, image in drawn.items()}
-    values = task.predict(tested.logits)
+    values, is_number = task.predict(tested.logits), "numbers" in task.sections
 
     def shown(index: int) -> Parts:
         row, path, sample = values[index].tolist(), paths[index], tested.samples[index]
         return {
             "path": sample.path,
-            "label": joined(task, sample.target),
+            "label": task.answer([*map(float, sample.target)]) if is_number else joined(task, sample.target),
             "predicted": task.answer(row),
             "probability": max(row) if task.has_classes else None,
             "image": small[path],

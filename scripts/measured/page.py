@@ -1,0 +1,86 @@
+"""Writes docs/results.md from the records of the runs."""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import table
+
+from measured.rows import SECTIONS, Row, Section
+from measured.runs import record_file
+
+Record = Mapping[str, Any]
+
+INTRODUCTION = """# Results
+
+Every figure is of test images that no choice used: the best epoch is chosen on the validation split, and the
+test split is read once. Each seed makes its own splits and trains its own network; a row is the mean and the
+standard deviation over its seeds. Minutes are the median of whole processes on two AVX2 cores without a GPU.
+Other work may have run beside them, so the processor's minutes, of both cores together, are given as well.
+Frozen runs after the first find the features of the backbone cached.
+
+`make results` trains what is missing and writes this page; `docs/results/` has one JSON file for each run,
+with its command. An interrupted measurement goes on where it stopped."""
+
+COLUMNS: dict[str, Callable[[Record], float]] = {
+    "validation accuracy": lambda record: record["metrics"]["val/accuracy"],
+    "test accuracy": lambda record: record["metrics"]["test/accuracy"],
+    "macro F1": lambda record: record["metrics"]["test/f1"],
+    "AUROC": lambda record: record["metrics"]["test/auroc"],
+    "calibration error": lambda record: record["metrics"]["test/ece_calibrated"],
+}
+TIMES = ("seconds", "processor_seconds")
+
+
+def write_page(page: Path, records: Path) -> None:
+    """Write the sections that have records."""
+    parts = [INTRODUCTION]
+    for name, section in SECTIONS.items():
+        found = {row: read_records(records, name, row) for row in section.rows}
+        if measured := {row: runs for row, runs in found.items() if runs}:
+            parts += [f"## {section.title}", section.about, results_table(measured)]
+            if section.folder is None:
+                parts += [certainty_table(measured)]
+            parts += [commands(section, measured)]
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def read_records(records: Path, section: str, row: Row) -> list[Record]:
+    files = [record_file(records, section, row, seed) for seed in range(1, row.seeds + 1)]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+
+
+def results_table(measured: Mapping[Row, Sequence[Record]]) -> str:
+    rows = []
+    for row, records in measured.items():
+        values = [spread([value(record) for record in records]) for value in COLUMNS.values()]
+        minutes = [f"{statistics.median(r[time] for r in records) / 60:.1f}" for time in TIMES]
+        rows.append([row.name, *values, *minutes, str(len(records))])
+    return table(["settings", *COLUMNS, "minutes", "processor minutes", "seeds"], rows)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean and, of several, the standard deviation."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def certainty_table(measured: Mapping[Row, Sequence[Record]]) -> str:
+    """Return the accuracy by the annotators' probability of a defect, over the test images of all seeds."""
+    keys = sorted({key for records in measured.values() for r in records for key in r["by_probability"]})
+    rows = []
+    for row, records in measured.items():
+        cells = [row.name]
+        for key in keys:
+            right, count = (sum(r["by_probability"][key][i] for r in records) for i in (0, 1))
+            cells.append(f"{right / count:.3f} ({count})")
+        rows.append(cells)
+    header = ["accuracy (test images) by the annotators' probability", *(f"p = {key}" for key in keys)]
+    return table(header, rows)
+
+
+def commands(section: Section, measured: Mapping[Row, Sequence[Record]]) -> str:
+    lines = [records[0]["command"] for records in measured.values()]
+    return "The first seed of each row:\n\n```bash\n" + "\n".join(lines) + "\n```"

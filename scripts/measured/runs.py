@@ -1,0 +1,84 @@
+"""Trains a row with a seed, in a process of its own, and keeps what came out as one JSON file."""
+
+import csv
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import PROJECT, versions
+
+from graft.data.sources.elpv import read_labels
+from graft.files import replacing
+from measured.rows import Row, Section
+
+# Every run ends with its metrics: a report and TensorBoard's images change no figure.
+SILENT = ("report=false", "logger=none", "calibrate=true")
+KEPT = ("test/", "val/", "best_epoch", "epoch", "parameters/")  # of metrics.json
+
+
+def record_file(records: Path, section: str, row: Row, seed: int) -> Path:
+    """Return where a run is kept: `docs/results/elpv/default-seed1.json`."""
+    name = re.sub(r"[^a-z0-9.]+", "-", row.name.lower()).strip("-")
+    return records / section / f"{name}-seed{seed}.json"
+
+
+def arguments_of(section: Section, row: Row, seed: int, images: Path | None) -> list[str]:
+    """Return the arguments of `train.py` for a run."""
+    data = [f"data.root={images}"] if images else []
+    return [*section.settings, *data, *row.settings, f"seed={seed}"]
+
+
+def train(section: Section, row: Row, seed: int, images: Path | None, work: Path) -> dict[str, Any]:
+    """Train, and return the record; RuntimeError with the run's last words where it fails."""
+    folder = work / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    arguments = arguments_of(section, row, seed, images)
+    command = [sys.executable, "train.py", *arguments, *SILENT, f"hydra.run.dir={folder}"]
+    began, used = time.monotonic(), processor_seconds()
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    shown = section.settings + ((f"data.root={section.folder}",) if section.folder else ())
+    return {
+        "command": " ".join(["python train.py", *shown, *row.settings, f"seed={seed}"]),
+        "date": str(date.today()),
+        "versions": versions(sys.executable),
+        "cores": os.cpu_count(),
+        "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(processor_seconds() - used, 1),
+        "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
+        "by_probability": by_probability(folder) if section.folder is None else None,
+    }
+
+
+def processor_seconds() -> float:
+    """Return the processor time of all child processes so far, of all cores together."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def by_probability(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return, by the annotators' probability of a defect, how many test cells are right, of how many."""
+    probabilities = {file.name: probability for file, probability, _ in read_labels()}
+    found: dict[str, tuple[int, int]] = {}
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            key = f"{probabilities[Path(row['path']).name]:.2f}"
+            right, count = found.get(key, (0, 0))
+            found[key] = (right + (row["label"] == row["predicted"]), count + 1)
+    return dict(sorted(found.items()))
+
+
+def write_record(file: Path, record: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file, flush=True) as part:
+        part.write(f"{json.dumps(record, indent=1)}\n".encode())

@@ -1,0 +1,96 @@
+"""recipe=auto: the best network for the time there is, in three steps that explain themselves."""
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+
+from graft.data.labelled_images import read_labelled_images
+from graft.errors import UserError
+from graft.memory import keep_freed_memory
+from graft.models.settings import STANDARD
+from graft.recipes.budget import Budget
+from graft.recipes.fine_tuning import EPOCHS, FollowPlan, plan_fine_tuning
+from graft.recipes.heads import SOLVED, HeadSearch, choose_head, with_interval
+from graft.recipes.plan import Plan, read_plan, with_values
+from graft.recipes.soup import average_epochs
+from graft.training import run
+from graft.training.building import build_task
+from graft.training.record import Fitted
+from graft.training.resumable_settings import written
+from graft.training.summary import PROJECT, executable, from_here
+from graft.training.trainer import build_trainer
+
+HEAD_KEYS = ("model.stages", "features.views", "head.l2")
+FOLLOWER = f"{FollowPlan.__module__}.{FollowPlan.__qualname__}"
+
+
+def fit_within_budget(settings: dict[str, Any]) -> Fitted:
+    """Fit the best network for `time_budget`, as far as validation can tell, and leave time to test it."""
+    began, budget = time.monotonic(), Budget(settings["time_budget"])
+    plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
+    chosen = with_values(settings, plan.settings)
+    chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
+    fitted = run.fit(chosen)
+    fitted.began = began
+    average_epochs(fitted, plan, budget)
+    note_winner(fitted, plan)
+    return fitted
+
+
+def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
+    """Choose the head, then the epochs of fine-tuning. Raises UserError for settings that leave no choice."""
+    if settings["finetuning"]["schedule"]["_target_"] != STANDARD or settings["callbacks"].get("ema"):
+        raise UserError(
+            "recipe=auto has its own schedule and average: leave finetuning and callbacks=ema out."
+        )
+    keep_freed_memory()
+    trainer = build_trainer(settings | {"logger": {}})
+    if trainer.world_size > 1:
+        raise UserError("recipe=auto needs one process: write trainer.devices=1.")
+    L.seed_everything(settings["seed"], workers=True, verbose=False)
+    images = read_labelled_images(settings["data"], build_task(settings["task"]))
+    plan = Plan(Path(settings["paths"]["run"]))
+    search = HeadSearch(settings, images, trainer)
+    choose_head(search, plan, budget)
+    plan_fine_tuning(settings, plan, search.pace, budget.left())
+    return plan
+
+
+def resumed_plan(settings: dict[str, Any]) -> Plan:
+    """Return the plan of the run that goes on: its epochs stay, whatever time they take now."""
+    plan, folder = read_plan(Path(settings["resume"]).parent.parent), Path(settings["paths"]["run"])
+    epochs = plan.folder / EPOCHS
+    if epochs.is_dir() and plan.folder.resolve() != folder.resolve():
+        shutil.copytree(epochs, folder / EPOCHS, dirs_exist_ok=True)
+    plan.folder, plan.fit_until = folder, None
+    plan.write()
+    return plan
+
+
+def note_winner(fitted: Fitted, plan: Plan) -> None:
+    """Note what validates best, how certain that is, and the plain command that repeats it."""
+    checkpoints, settings = fitted.checkpoints, dict(plan.settings)
+    validation = run.best_validation(fitted)
+    right = int((validation.logits.argmax(dim=1) == validation.targets).sum())
+    winner, average = f"epoch {checkpoints.best_epoch + 1}", ""
+    if len(plan.averaged) > 1:
+        winner = f"the mean of the weights after epochs {', '.join(map(str, sorted(plan.averaged)))}"
+        average = f", then {winner}"
+    elif checkpoints.best_epoch == 0:
+        winner = "the solved head"
+        settings = {key: settings[key] for key in HEAD_KEYS} | SOLVED
+    plan.note(
+        f"{winner} validates best: {with_interval(right, len(validation.targets))}, optimistic as the choice "
+        "was made by them"
+    )
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    dropped = (*settings, "recipe", "time_budget", "resume", "paths.run")
+    kept = [override for override in typed if override.partition("=")[0].lstrip("+") not in dropped]
+    chosen = [f"{key}={written(value)}" for key, value in settings.items()]
+    command = shlex.join([executable("python"), from_here(PROJECT / "train.py"), *kept, *chosen])
+    plan.note(f"again: {command}{average}")

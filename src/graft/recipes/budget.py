@@ -1,0 +1,79 @@
+"""The time that a recipe has, and how fast this machine is with these images and this network."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import lightning as L
+import torch
+from torch import nn
+
+from graft.data.module import ImageDataModule
+from graft.models.classifier import Classifier
+from graft.models.freezing import hold_frozen
+
+UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
+OUTSIDE = 10.0  # seconds that starting Python and drawing the report take
+BETWEEN = 1.0  # seconds that an epoch takes besides: loaders, checkpoints
+now = time.time
+
+
+class Budget:
+    """Counts the time from when it is made."""
+
+    def __init__(self, time_budget: str) -> None:
+        self.ends = now() + float(time_budget[:-1]) * UNITS[time_budget[-1]]
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self.ends - now()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that this machine takes for an image, and with them for a split."""
+
+    reading: float
+    forward: float
+    training: float  # forward and backward
+    images: Mapping[str, int]  # of each split
+
+    def evaluate(self, split: str) -> float:
+        return self.images[split] * (self.reading + self.forward)
+
+    @property
+    def epoch(self) -> float:
+        return self.images["train"] * (self.reading + self.training) + self.evaluate("val") + BETWEEN
+
+    @property
+    def after_fit(self) -> float:
+        return self.evaluate("test") + OUTSIDE
+
+
+def measured_pace(classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer) -> Pace:
+    """Return the pace of a batch, the second of each kind: the first also makes ready.
+
+    Reading is counted as if nothing else went on, since workers share the processors with the network.
+    Weights and statistics stay as they are; all parameters are trainable afterwards.
+    """
+    dataset, device = data.dataset("train", augmented=True), trainer.strategy.root_device
+    count = min(data.batch_size, len(dataset))
+    times = [now()]
+    images, targets = (
+        torch.stack(part).to(device) for part in zip(*(dataset[i, i] for i in range(count)), strict=True)
+    )
+    times.append(now())
+    classifier.to(device).requires_grad_(True).train()
+    hold_frozen(classifier, norm="frozen")
+    for is_training in (False, False, True, True):
+        with torch.set_grad_enabled(is_training), trainer.precision_plugin.forward_context():
+            value = loss(classifier(images).float(), targets)
+        if is_training:
+            value.backward()
+        value.item()  # Waits for a GPU.
+        times.append(now())
+    classifier.zero_grad(set_to_none=True)
+    seconds = [(later - earlier) / count for earlier, later in pairwise(times)]
+    images_of = {split: len(samples) for split, samples in data.images.samples.items()}
+    return Pace(reading=seconds[0], forward=seconds[2], training=seconds[4], images=images_of)

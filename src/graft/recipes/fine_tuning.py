@@ -1,0 +1,59 @@
+"""The second step of a recipe: fine-tuning for the time that is left, from the best head."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from graft.models.checkpoints import save_atomically
+from graft.recipes import budget
+from graft.recipes.plan import Plan, read_plan
+from graft.training.module import TransferModule
+
+MARGIN = 0.9  # of the time left: epochs are not all equally fast
+MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
+FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
+AVERAGES = 3  # validations of averages that time is kept for
+EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
+
+
+def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, left: float) -> None:
+    """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
+
+    It begins with the solved head, at the backbone's rate: a head's own is for one that begins at random. The
+    norms are frozen, since the head was fitted to features of their statistics.
+    """
+    plan.seconds_after_fit = pace.after_fit
+    seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
+    steps = math.ceil(pace.images["train"] / settings["data"]["batch_size"])
+    epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+    reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
+    if epochs < 1:
+        plan.note(f"no fine-tuning: {reason}")
+        return
+    given, own = settings["learning_rate"], settings["optimizer"]["lr"]
+    rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"]
+    plan.settings |= {"freeze": 1, "trainer.max_epochs": 1 + epochs, "finetuning.norm": "frozen"}
+    plan.settings |= {"learning_rate": rate, "finetuning.head_lr_multiplier": 1.0}
+    plan.fit_until = budget.now() + seconds
+    plan.note(f"fine-tuning for {epochs} epochs: {reason}")
+
+
+class FollowPlan(L.Callback):
+    """Ends the fit when the plan says so, and saves the weights of each epoch for their average."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.until = read_plan(self.folder).fit_until
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any, **__: Any) -> None:
+        if self.until is not None and budget.now() > self.until:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TransferModule)
+        file = self.folder / EPOCHS / f"{trainer.current_epoch + 1}.pt"
+        save_atomically(pl_module.classifier.state_dict(), file)

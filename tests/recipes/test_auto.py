@@ -1,0 +1,211 @@
+# room: recipes
+"""`recipe=auto` with a clock that the test sets: what it tries, when it stops, how it resumes."""
+
+import json
+import logging
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from graft.errors import UserError
+from graft.finished_run import FinishedRun
+from graft.models.checkpoints import load_classifier
+from graft.recipes.auto import fit_within_budget
+from graft.recipes.fine_tuning import FollowPlan
+from graft.training.callbacks.checkpoints import BestAndLast
+from graft.training.run import train
+from tests.conftest import Command, MakeConfig, assert_equal, run_checkpoint
+
+RECIPE = ("recipe=auto", "features.cache=true", "data.batch_size=6")
+
+
+class Clock:
+    """Stands still unless it is told to go on with every look at it."""
+
+    def __init__(self) -> None:
+        self.time, self.tick = 0.0, 0.0
+
+    def __call__(self) -> float:
+        self.time += self.tick
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("graft.recipes.budget.now", clock)
+    return clock
+
+
+def auto(config: DictConfig) -> FinishedRun:
+    return train(config, fit_within_budget)
+
+
+def plan_of(run: Path) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
+    return plan
+
+
+def kept_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.recipes.soup.shutil.rmtree", lambda folder: None)
+
+
+def test_time_for_no_epoch_gives_the_best_head_and_its_command_repeats_it(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock
+) -> None:
+    clock.tick = 1.0
+
+    found = auto(make_config(*RECIPE, "time_budget=20s"))
+
+    plan = plan_of(tmp_path / "run")
+    assert any(step.startswith("no fine-tuning: an epoch takes about ") for step in plan["steps"])
+    assert found.metrics["epoch"] == 1
+    assert "test/accuracy" in found.metrics
+    command = plan["steps"][-1].removeprefix("again: ")
+    typed = shlex.split(command)[2:]
+    train(make_config("data.batch_size=6", *typed, run="again"))
+    heads = (run_checkpoint(tmp_path / run, "best")["state_dict"] for run in ("run", "again"))
+    assert_equal(*heads)
+
+
+def test_more_stages_and_views_are_tried_and_the_backbone_runs_once_for_all_stages(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "graft")
+
+    auto(make_config(*RECIPE, "time_budget=12s"))
+
+    steps = plan_of(tmp_path / "run")["steps"]
+    assert [step.partition(":")[0] for step in steps[:3]] == [
+        "head on the last stage, 1 view of an image",
+        "head on the last 4 stages, 1 view of an image",
+        f"head on the last {'4 stages' if 'not' not in steps[1] else 'stage'}, 4 views of an image",
+    ]
+    assert all(" in cross-validation" in step for step in steps[:3])
+    # The run itself computes nothing but the test split, which no choice has seen.
+    computed = [line.split()[1] for line in caplog.text.splitlines() if " computed in " in line]
+    assert len(computed) <= 3
+
+
+def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock
+) -> None:
+    found = auto(make_config(*RECIPE, "time_budget=15s"))
+
+    plan = plan_of(tmp_path / "run")
+    # Nothing takes time here but what every epoch takes besides, 1 s of the 5 that start and report leave.
+    assert plan["settings"]["trainer.max_epochs"] == 1 + 4
+    assert plan["settings"]["freeze"] == 1
+    assert plan["settings"]["finetuning.norm"] == "frozen"
+    assert found.metrics["epoch"] == 5
+    assert "test/accuracy" in found.metrics
+
+
+def test_a_fit_that_is_slower_than_planned_ends_in_time_and_is_tested(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(callback: FollowPlan, trainer: L.Trainer, module: L.LightningModule) -> None:
+        clock.time += 4.0 if trainer.current_epoch else 0.0
+
+    monkeypatch.setattr(FollowPlan, "on_train_epoch_start", slow)
+
+    found = auto(make_config(*RECIPE, "time_budget=20s"))
+
+    assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 1 + 9
+    assert found.metrics["epoch"] == 4  # The head's, and three that begin 4, 8 and 12 seconds later.
+    assert "test/accuracy" in found.metrics
+
+
+def test_a_killed_run_goes_on_as_it_was_planned_whatever_its_clock_says(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*RECIPE, "time_budget=15s")
+    auto(make_config(*settings, run="whole"))
+    whole = plan_of(tmp_path / "whole")
+
+    def kill(callback: FollowPlan, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            raise SystemError("killed")
+
+    with monkeypatch.context() as only:
+        only.setattr(FollowPlan, "on_train_epoch_start", kill)
+        with pytest.raises(SystemError):
+            auto(make_config(*settings, run="killed"))
+    clock.time += 1000.0
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    found = auto(make_config(*settings, f"resume={last}", run="other"))
+
+    plan = plan_of(tmp_path / "other")
+    assert plan["settings"] == whole["settings"]
+    assert found.metrics["epoch"] == 5
+    assert plan["averaged"] == whole["averaged"]
+    weights = (run_checkpoint(tmp_path / run, "best")["state_dict"] for run in ("whole", "other"))
+    assert_equal(*weights)
+
+
+def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_weights(monkeypatch)
+    monkeypatch.setattr(BestAndLast, "rank", lambda callback, measured: (0.0, 0.0))  # All epochs join.
+
+    found = auto(make_config(*RECIPE, "time_budget=13s"))
+
+    plan, run = plan_of(tmp_path / "run"), tmp_path / "run"
+    assert sorted(plan["averaged"]) == [1, 2, 3]
+    epochs = [torch.load(run / "checkpoints" / "epochs" / f"{n}.pt", weights_only=True) for n in (1, 2, 3)]
+    average = load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict()
+    for name, value in average.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, sum(epoch[name] for epoch in epochs) / 3)
+    saved = run_checkpoint(run, "best")["validation"]
+    loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
+    assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
+    assert "then the mean of the weights after epochs 1, 2, 3" in plan["steps"][-1]
+
+    # A run that is over and resumed, its epochs' weights gone, is the same average.
+    shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
+    again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
+    names = [name for name in found.metrics if name.startswith(("test/", "val/"))]
+    assert [again.metrics[name] for name in names] == [found.metrics[name] for name in names]
+
+
+def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> None:
+    tiny = ("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32")
+
+    done = command("recipe=auto", "time_budget=11s", f"data.root={images}", *tiny, "report=false")
+
+    assert done.returncode == 0, done.stderr
+    assert "recipe     head on the last stage, 1 view of an image: " in done.stdout
+    again = next(line for line in done.stdout.splitlines() if line.startswith("recipe     again: "))
+    assert "recipe=" not in again
+    assert f"data.root={images}" in again
+    assert "head.l2=" in again
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("finetuning=lp_ft",), "leave finetuning and callbacks=ema out"),
+        (("callbacks=ema",), "leave finetuning and callbacks=ema out"),
+        (("head.hidden=8",), r"leave head\.hidden"),
+        (("loss=focal",), "cross-entropy, not FocalLoss"),
+        (("features.cache=false",), "needs cached features"),
+    ],
+)
+def test_settings_that_leave_no_choice_are_refused(
+    make_config: MakeConfig, settings: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        auto(make_config("recipe=auto", *settings))
+
+
+def test_a_run_without_a_plan_is_not_resumed(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"recipe\.json cannot be read.* leave resume out"):
+        auto(make_config("recipe=auto", f"resume={tmp_path / 'checkpoints' / 'last.ckpt'}"))

@@ -1,0 +1,64 @@
+"""`make results` keeps one record for each run, and writes its page from the records alone."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import PROJECT
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(PROJECT / "scripts"))
+    return importlib.import_module
+
+
+def record(accuracy: float) -> dict[str, Any]:
+    names = ("val/accuracy", "test/accuracy", "test/f1", "test/auroc", "test/ece_calibrated")
+    return {
+        "command": "python train.py data=elpv seed=1",
+        "seconds": 60.0,
+        "processor_seconds": 90.0,
+        "metrics": dict.fromkeys(names, accuracy),
+        "by_probability": {"0.00": [9, 10], "1.00": [3, 4]},
+    }
+
+
+def test_the_page_has_mean_and_deviation_of_the_seeds_that_are_there(measured: Any, tmp_path: Path) -> None:
+    rows, runs, page = (measured(f"measured.{name}") for name in ("rows", "runs", "page"))
+    default, second = rows.SECTIONS["elpv"].rows[:2]
+    for seed, accuracy in ((1, 0.80), (2, 0.84)):
+        runs.write_record(runs.record_file(tmp_path, "elpv", default, seed), record(accuracy))
+    page.write_page(tmp_path / "results.md", tmp_path)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "0.820 ± 0.028" in text
+    assert "| 1.0 | 1.5 | 2 |" in text
+    assert "0.900 (20) | 0.750 (8) |" in text
+    assert f"| {second.name} |" not in text
+    assert "## Waste" not in text
+
+
+def test_every_run_has_a_file_of_its_own(measured: Any, tmp_path: Path) -> None:
+    rows, runs = measured("measured.rows"), measured("measured.runs")
+    files = [
+        runs.record_file(tmp_path, name, row, seed)
+        for name, section in rows.SECTIONS.items()
+        for row in section.rows
+        for seed in range(1, row.seeds + 1)
+    ]
+    assert len(set(files)) == len(files)
+
+
+def test_images_are_counted_by_the_annotators_probability(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = measured("measured.runs")
+    labels = [(Path("a.png"), 0.0, "mono"), (Path("b.png"), 1.0, "poly"), (Path("c.png"), 1.0, "poly")]
+    monkeypatch.setattr(runs, "read_labels", lambda: labels)
+    lines = ["path,label,predicted", "x/a.png,f,f", "y/b.png,d,f", "y/c.png,d,d"]
+    (tmp_path / "predictions.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert runs.by_probability(tmp_path) == {"0.00": (1, 1), "1.00": (1, 2)}
+    assert json.dumps(runs.by_probability(tmp_path))
