@@ -31,7 +31,7 @@ FROZEN = (
     Row("default", ()),
     Row("augmentation=none", ("augmentation=none",)),
     Row("L-BFGS head", SOLVED),
-    Row("L-BFGS head, augmented views", ("head.solver=lbfgs",)),
+    Row("L-BFGS head, 4 views", ("head.solver=lbfgs", "features.views=4")),
     Row("25 epochs", ("trainer.max_epochs=25",)),
     Row("whole image, padded", ("data.fit=pad",)),
     Row("whole image, squashed", ("data.fit=squash",)),
