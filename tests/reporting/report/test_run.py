@@ -117,6 +117,7 @@ def test_a_run_without_logger_has_curves_and_one_with_copied_images_says_so(
     reported(make_config("report=true", "logger=none", "trainer.max_epochs=1", *LEARNING))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "loss by epoch" in page
+    assert "linear (l2" not in page  # The head is trained by steps.
     assert "Leakage:" in page
     assert "none found" not in page
 

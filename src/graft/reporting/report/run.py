@@ -52,11 +52,15 @@ def training_rows(run: FinishedRun) -> dict[str, str]:
     settings, best = run.settings, run.metrics["best_epoch"]
     input_size = "{}x{} pixels".format(*run.preprocessing.crop)
     channels = run.preprocessing.channels
+    # Its L2 strength is that of a solved head.
+    head = {
+        key: value for key, value in settings["head"].items() if key != "l2" or settings["head"]["solver"]
+    }
     rows = {
         "task": run.task.name,
         "network": f"{run.network}, {run.metrics['parameters/total']:,} parameters",
         "weights": run.weights or "random",
-        "head": ("one hidden layer" if settings["head"]["hidden"] else "linear") + options(settings["head"]),
+        "head": ("one hidden layer" if head["hidden"] else "linear") + options(head),
         "input": input_size if channels == 3 else f"{input_size}, {channels} channels",
         "freeze": str(settings["freeze"]).lower(),
         "optimizer": described({k: v for k, v in settings["optimizer"].items() if k != "lr"}),
