@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 COLUMNS = 100
+PROGRESS_BAR = re.compile("it/s\\]|━")
 FONT_FROM_ELSEWHERE = re.compile(r",\s*url\([^)]*\) format\([^)]*\)")
 
 
@@ -37,8 +38,8 @@ def terminal_output(command: list[str]) -> str:
 def visible(output: str) -> str:
     """Return the lines as they stand in the end: what a carriage return has overwritten is gone."""
     lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in output.split("\n"))
-    text = "\n".join(line for line in lines if "it/s]" not in line).strip()
-    return text.replace(f"{Path.cwd()}/", "").replace(str(Path.home()), "~")
+    text = "\n".join(line for line in lines if not PROGRESS_BAR.search(line)).strip()
+    return re.sub(r"\n{3,}", "\n\n", text).replace(f"{Path.cwd()}/", "").replace(str(Path.home()), "~")
 
 
 def draw(file: Path, command: list[str], output: str) -> None:

@@ -62,7 +62,7 @@ def test_frozen_batchnorm_never_normalises_by_the_batch_with_validations_in_betw
     assert not any(modes)
 
 
-def test_held_norms_are_in_no_group_and_all_that_learns_is_in_one(classifier: Classifier) -> None:
+def test_held_norms_are_in_no_group_and_every_trainable_tensor_is_in_one(classifier: Classifier) -> None:
     apply_phase(classifier, everything(classifier), norm="frozen")
     grouped = [id(p) for group in parameter_groups(classifier, LearningRates(0.1)) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in classifier.parameters() if p.requires_grad)

@@ -10,8 +10,8 @@ from benchmarks.measuring import WAYS, Run, run, table
 Way = Callable[[int], Run]
 FASTAI, AUTOTIMM, GRAFT = "fastai fine_tune", "AutoTimm", "Graft lp_ft"
 CHOICE = (
-    "Graft and AutoTimm hand over the epoch with the best validation accuracy, fastai's `fine_tune` the last "
-    "one; so the test accuracy is what compares them. Each point is one run."
+    "Graft and AutoTimm keep the epoch with the best validation accuracy, fastai's `fine_tune` keeps the "
+    "last one, so compare the test accuracies. Each point is one run."
 )
 COLOURS = {FASTAI: "#D55E00", AUTOTIMM: "#0072B2", GRAFT: "#009E73"}  # Okabe & Ito, for every eye
 

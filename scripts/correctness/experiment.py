@@ -75,7 +75,7 @@ class Way:
 
 @dataclass
 class FirstBatch:
-    """Measures how far the features that the head learns from are from those it is evaluated with.
+    """Measures how far the features that the head is trained on are from those in evaluation.
 
     The largest difference in the first batch, between the backbone as training has set it and a
     copy of it in evaluation mode.
@@ -115,7 +115,7 @@ class Observation:
     change: float  # the largest, of any number in the backbone
     features: float  # the largest change of the images' features, in evaluation mode
     gap: float  # see `FirstBatch`
-    lost: tuple[int, int] | None  # learning tensors in no group, learning tensors; after the unfreezing
+    lost: tuple[int, int] | None  # trainable tensors in no group, all trainable tensors; after unfreezing
     resumed: str
 
 
@@ -166,10 +166,10 @@ def features(backbone: nn.Module) -> Tensor:
 
 
 def lost_parameters(trained: Trained) -> tuple[int, int]:
-    """Return how many tensors are to learn and in no group of the optimizer, and how many are to learn."""
+    """Return how many trainable tensors are in no group of the optimizer, and how many there are."""
     optimized = {id(parameter) for parameter in trained.optimized}
-    learning = [parameter for parameter in trained.network.parameters() if parameter.requires_grad]
-    return sum(id(parameter) not in optimized for parameter in learning), len(learning)
+    trainable = [parameter for parameter in trained.network.parameters() if parameter.requires_grad]
+    return sum(id(parameter) not in optimized for parameter in trainable), len(trainable)
 
 
 def compare(whole: Trained, resumed: Trained) -> str:

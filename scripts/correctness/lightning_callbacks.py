@@ -42,10 +42,10 @@ def resuming(folder: str) -> Finding:
     frozen = [name for name, p in resumed.backbone.named_parameters() if not p.requires_grad]
     rate = trainer.optimizers[0].param_groups[-1]["lr"]
     return Finding(
-        "resumed after the unfreezing, the backbone stays frozen",
+        "resumed after unfreezing, the backbone stays frozen",
         bool(frozen),
         f"{len(frozen)} of {len(list(resumed.backbone.parameters()))} backbone tensors have "
-        f"`requires_grad=False`; their group's rate is {rate:g}",
+        f"`requires_grad=False`; their group's learning rate is {rate:g}",
     )
 
 
@@ -58,9 +58,10 @@ def held_norms(folder: str) -> Finding:
     fit(module, folder, 2, callback)
     after = [p.requires_grad for p in module.backbone[1].parameters()]
     return Finding(
-        "`train_bn=False` leaves BatchNorm learning",
+        "`train_bn=False` leaves BatchNorm trainable",
         any(norm) or any(after),
-        f"{sum(norm)} of {len(norm)} BatchNorm tensors learn while frozen, {sum(after)} after the unfreezing",
+        f"{sum(norm)} of {len(norm)} BatchNorm tensors are trainable while frozen, "
+        f"{sum(after)} after unfreezing",
     )
 
 
@@ -117,7 +118,7 @@ def schedules(folder: str) -> Finding:
     failed = [f"{name} ({error})" for name, error in outcomes.items() if error]
     works = [name for name, error in outcomes.items() if not error]
     return Finding(
-        "a group added by the unfreezing breaks the schedule",
+        "a parameter group added by unfreezing breaks the scheduler",
         bool(failed),
         f"raises with {', '.join(failed) or 'none'}; works with {', '.join(works) or 'none'}",
     )
@@ -147,7 +148,7 @@ def delayed_average(folder: str) -> Finding:
     trainer = fit(module, folder, 2, callback, val_dataloaders=data(1))
     validated = module.seen[-1]
     return Finding(
-        "an average that begins later validates the first weights until then",
+        "an average that starts later validates the initial weights until then",
         validated == 0,
         f"the weight had come from 0 to {-trainer.global_step}, {validated:.0f} was validated",
     )
@@ -172,7 +173,7 @@ def found_rate(folder: str) -> Finding:
     trainer = fit(module, folder, 1, LearningRateFinder(num_training_steps=20), batches=20)
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
     return Finding(
-        "`LearningRateFinder` gives every group the same rate",
+        "`LearningRateFinder` gives every group the same learning rate",
         len(set(rates)) == 1,
         f"backbone 0.001 and head 0.1 before; {rates[0]:.2g} and {rates[1]:.2g} after",
     )

@@ -31,7 +31,7 @@ class Toy(L.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """Give the optimizer what learns, and the schedule if there is one."""
+        """Give the optimizer the trainable parameters, and the scheduler if there is one."""
         optimizer = SGD([p for p in self.parameters() if p.requires_grad], lr=0.1)
         return ([optimizer], [self.schedule(optimizer)]) if self.schedule else optimizer
 

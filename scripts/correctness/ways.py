@@ -40,7 +40,7 @@ from graft.training.resuming import Resumption
 
 
 class Plain(L.LightningModule):
-    """A backbone and a linear head, as a tutorial writes them; the optimizer gets what learns."""
+    """A backbone and a linear head, as in a tutorial; the optimizer gets the trainable parameters."""
 
     def __init__(self, optimize_head_only: bool = False) -> None:
         super().__init__()

@@ -43,6 +43,26 @@ def test_a_mistyped_setting_is_named_with_its_nearest(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["modle=resnet18", "paths.logs=run"],
+        ["seed=-1", "paths.logs=run"],
+        ["data.root=nowhere", "hydra.run.dir=run"],
+        ["-m", "modle=resnet18,resnet50", "hydra.sweep.dir=run"],
+    ],
+)
+def test_a_refused_command_leaves_no_run(command: Command, tmp_path: Path, arguments: list[str]) -> None:
+    assert command(*arguments).returncode == 2
+    assert not [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+
+
+def test_a_refused_command_keeps_a_folder_that_was_there(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert_one_line(command("seed=-1", "hydra.run.dir=run"), "seed=-1")
+    assert (tmp_path / "run").is_dir()
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["+loss.foo=1"], ["'loss.foo'"]),

@@ -61,6 +61,7 @@ def test_help_of_all_names_every_key_with_its_comment_in_80_columns() -> None:
         name = str(file.relative_to(CONFIGS).with_suffix(""))
         for key, value, _ in entries(CONFIGS, name) if file.parent.name != "hydra" else ():
             assert value is None or f"  {key}=" in page, key
+    assert "room:" not in page
     assert "data.batch_size=32" in help_page(CONFIGS, "data")
     assert "trainer.max_epochs" not in help_page(CONFIGS, "data")
     assert max(map(len, page.splitlines())) <= 80

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.docs.pages import Block
+from tests.docs.stand_ins import with_this_checkout
 
 COPIED = ("configs", "scripts", "docs", "src", "train.py", "Makefile", "pyproject.toml", "README.md")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -44,7 +45,7 @@ class Page:
         elif block.mark == "server":
             self.serve(block)
         else:
-            for command in commands(block.text):
+            for command in commands(with_this_checkout(block.text)):
                 self.execute(command, block)
 
     def execute(self, command: str, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for what lies elsewhere: torchvision's weights, and the repository."""
+"""Stands in for what is elsewhere: torchvision's weights, and the repository."""
 
 from pathlib import Path
 
@@ -19,7 +19,6 @@ def write_stand_in_weights(torch_home: Path) -> None:
             torch.save(get_model(name, weights=None).state_dict(), file)
 
 
-def address_of_this_checkout() -> dict[str, str]:
-    """Return the environment in which `git clone https://ADDRESS` clones this checkout."""
-    key = f"url.{PROJECT}.insteadOf"
-    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "https://ADDRESS"}
+def with_this_checkout(text: str) -> str:
+    """Return a block that clones this checkout."""
+    return text.replace("URL-of-this-repository", str(PROJECT))

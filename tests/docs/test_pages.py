@@ -9,7 +9,7 @@ import pytest
 from tests.docs.pages import blocks, pages
 from tests.docs.running import Page, copy_project
 from tests.docs.sample_data import write_sample_data
-from tests.docs.stand_ins import address_of_this_checkout, write_stand_in_weights
+from tests.docs.stand_ins import write_stand_in_weights
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,6 @@ def test_every_block_runs_as_written(
         "PYTHONPATH": str(project / "src"),
         "GRAFT_CACHE": str(cache),
         "TORCH_HOME": str(tmp_path / "torch"),
-        **address_of_this_checkout(),
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -55,7 +55,7 @@ def test_a_frozen_backbone_is_bit_identical_after_training(classifier: Classifie
     assert changed(before, classifier) == {"head.weight", "head.bias"}
 
 
-def test_frozen_stages_below_learning_ones_keep_their_batchnorm_statistics(classifier: Classifier) -> None:
+def test_frozen_stages_below_trainable_ones_keep_their_batchnorm_statistics(classifier: Classifier) -> None:
     names = tuple(named_stages(classifier))
     before = snapshot(classifier)
     fit(classifier, Phase("last", names[-2:], 1))
@@ -69,7 +69,7 @@ def test_frozen_stages_below_learning_ones_keep_their_batchnorm_statistics(class
     assert moved_parameters & buffers
 
 
-def test_all_that_learns_changes_and_all_that_is_frozen_has_no_gradient(classifier: Classifier) -> None:
+def test_all_that_is_trainable_changes_and_all_that_is_frozen_has_no_gradient(classifier: Classifier) -> None:
     before = snapshot(classifier)
     module = fit(classifier, HEAD_ONLY)
     assert all(parameter.grad is None for parameter in classifier.backbone.parameters())
@@ -122,7 +122,7 @@ def group_of(groups: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return {id(parameter): group for group in groups for parameter in group["params"]}
 
 
-def test_every_learning_tensor_is_in_exactly_one_group(classifier: Classifier) -> None:
+def test_every_trainable_tensor_is_in_exactly_one_group(classifier: Classifier) -> None:
     # Equal values must not count as the same tensor: two fresh norms are both ones and zeros.
     groups = parameter_groups(classifier, LearningRates(0.1))
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
@@ -261,7 +261,7 @@ def test_a_norm_without_weights_is_held_with_the_layer_before_it() -> None:
     assert [part.training for part in mixed] == [False] * 3 + [True] * 3
 
 
-def test_frozen_norms_keep_weights_and_statistics_while_the_rest_learns(classifier: Classifier) -> None:
+def test_frozen_norms_keep_weights_and_statistics_while_the_rest_is_trained(classifier: Classifier) -> None:
     everything = Phase("everything", tuple(named_stages(classifier)), 1)
     apply_phase(classifier, everything, norm="frozen")
     classifier.train()

@@ -17,7 +17,7 @@ from benchmarks.ways.network import LEARNING_RATE, WEIGHT_DECAY, loaders, pretra
 
 
 class Module(L.LightningModule):
-    """A pretrained network whose backbone is frozen or learns."""
+    """A pretrained network whose backbone is frozen or trainable."""
 
     def __init__(self, classes: int, steps: int, frozen: bool, name: str = "efficientnet_lite0") -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Module(L.LightningModule):
         self.log("test/accuracy", right, batch_size=len(batch[1]))
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        """Return AdamW over what learns, and a cosine schedule."""
+        """Return AdamW over the trainable parameters, and a cosine schedule."""
         learning = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)

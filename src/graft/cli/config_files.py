@@ -41,6 +41,7 @@ FIRST = {
     "trainer/auto": ("trainer.max_epochs",),
     "optimizer/adamw": ("optimizer.lr",),
 }
+ROOM_MARK = re.compile(r" *# room: \S+$", re.MULTILINE)
 WIDTH, TERM = 80, 26  # columns of a page, and of its keys
 
 
@@ -57,7 +58,7 @@ def known_keys(config_dir: Path) -> set[str]:
 @cache
 def entries(config_dir: Path, file: str) -> tuple[Entry, ...]:
     """Return the keys of a file such as `data/folder`, without `defaults` and Hydra's own `_target_` etc."""
-    text = (config_dir / f"{file}.yaml").read_text(encoding="utf-8")
+    text = ROOM_MARK.sub("", (config_dir / f"{file}.yaml").read_text(encoding="utf-8"))
     group = "" if "_global_" in text.partition("\n")[0] else file.rpartition("/")[0]
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     return tuple(entries_of(root, f"{group}." if group else "", text)) if root else ()

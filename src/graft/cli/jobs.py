@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
@@ -18,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from graft.cli.arguments import value_of
 from graft.cli.checking import nearest_key
 from graft.cli.config_files import group_choices, known_keys
 from graft.cli.process import restore_environment, show
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # What Hydra's ValueErrors say about arguments: flags that exclude each other, a group without a file.
 WRONG_ARGUMENTS = ("can only be used", "Only one of", "Config group override")
 LONGEST_NAME = 100  # characters of a folder's name
+HYDRAS_FILES = {".hydra", "train.log", "multirun.yaml"}  # in a run's folder before the run begins
 
 
 def run_jobs(
@@ -41,8 +44,15 @@ def run_jobs(
     The runs are added to `finished`.
     """
     sweeps = bool({"-m", "--multirun"} & set(arguments))
-    # Cached: a command makes a folder once, however often Hydra asks for it.
-    OmegaConf.register_new_resolver("new_folder", str if shows_only else cache(new_folder), replace=True)
+    named = (value_of(arguments, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
+    made = [Path(folder) for folder in named if folder and not Path(folder).exists()]
+
+    @cache  # A command makes a folder once, however often Hydra asks for it.
+    def folder_of_its_own(path: str) -> str:
+        made.append(Path(new_folder(path)))
+        return str(made[-1])
+
+    OmegaConf.register_new_resolver("new_folder", str if shows_only else folder_of_its_own, replace=True)
     OmegaConf.register_new_resolver("job_folder", partial(job_folder, arguments), replace=True)
     of_hydra = (OmegaConfBaseException, errors.InstantiationException)
     jobs: list[SweepJob] = []
@@ -87,6 +97,7 @@ def run_jobs(
         is_bug = type(error) is ValueError and not any(words in str(error) for words in WRONG_ARGUMENTS)
         if is_bug or isinstance(error, BrokenPipeError):
             raise
+        remove_unused(made)
         raise explain(error, config_dir, arguments) from error
     finally:
         if jobs:  # Also of a sweep that is interrupted.
@@ -94,6 +105,7 @@ def run_jobs(
 
             end_sweep(jobs, sweep_folder)
     if failures and not sweeps:
+        remove_unused(made)
         raise failures[0]
     return int(bool(failures))
 
@@ -121,6 +133,13 @@ def new_folder(path: str) -> str:
             Path(folder).mkdir(parents=True)
             return folder
     raise AssertionError("count() does not end")
+
+
+def remove_unused(folders: Sequence[Path]) -> None:
+    """Remove those folders of a refused command that hold nothing but what Hydra writes before a run."""
+    for folder in folders:
+        if folder.is_dir() and {file.name for file in folder.iterdir()} <= HYDRAS_FILES:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def job_folder(arguments: Sequence[str], number: int, overrides: Sequence[str]) -> str:

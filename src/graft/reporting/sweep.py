@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from scipy.stats import spearmanr
 
 from graft.finished_run import SEED, SweepJob
 from graft.reporting.figures.sweeps import curves_figure, effects_figure, parallel_figure, scale_of
 from graft.reporting.report.charts import inline_svg
-from graft.reporting.report.page import as_share
+from graft.reporting.report.page import templates
 
 
 def write_sweep_page(
@@ -25,17 +24,16 @@ def write_sweep_page(
     `jobs`: those that finished, the best configuration first; `keys`: the settings that differ between them;
     `table`: its header and rows; `command` repeats the best run.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["share"] = as_share
-    template = environment.from_string(Path(__file__).with_name("sweep.html").read_text(encoding="utf-8"))
-    page = template.render(
-        title=f"sweep {file.parent.name}",
-        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        table=table,
-        command=command,
-        **figures(jobs, keys, table[0][0]),
+    page = (
+        templates()
+        .get_template("sweep.html")
+        .render(
+            title=f"Sweep {file.parent.name}",
+            date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+            table=table,
+            command=command,
+            **figures(jobs, keys, table[0][0]),
+        )
     )
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
     return file

@@ -77,7 +77,7 @@ def next_steps(run: Path, best: Path, has_curves: bool) -> str:
     predict = [executable("python"), from_here(PROJECT / "scripts" / "predict.py"), folder, "FOLDER"]
     commands = {"predict": predict}
     if has_curves:
-        commands["see the curves"] = [executable("tensorboard"), "--logdir", f"{folder}/tensorboard"]
+        commands["see the curves"] = [executable("tensorboard"), "--logdir", folder]
     steps = [f"  {name}\n    {shlex.join(command)}" for name, command in commands.items()]
     return "\n".join([f"run folder  {folder}", f"checkpoint  {from_here(best)}", "next", *steps])
 

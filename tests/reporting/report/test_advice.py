@@ -66,6 +66,11 @@ def test_a_class_that_is_missed_is_named_with_what_balanced_weights_are_expected
     assert "30 of 50 images are missed" in other.seen
 
 
+def test_balanced_weights_are_not_advised_where_they_would_not_find_more() -> None:
+    (advice,) = advise(replace(GOOD, class_counts=(300, 600), worst=MISSED, if_balanced=(0.4, 0.85)))
+    assert advice.settings == ""
+
+
 def test_the_advice_fits_a_terminal() -> None:
     text = as_lines([Advice("a sentence " * 20, "trainer.max_epochs=16"), Advice("short")])
     assert max(map(len, text.splitlines())) <= 80

@@ -68,7 +68,7 @@ def curves_figure(metric: str, curves: Mapping[str, Sequence[Mapping[int, float]
 def parallel_figure(
     metric: str, settings: Mapping[str, Sequence[str]], measured: Sequence[float], lower_is_better: bool
 ) -> Figure:
-    """Draw a line a run through its settings to its metric: the better, the darker; the best is thick.
+    """Draw a line per run through its settings to its metric: the better, the more opaque; the best is thick.
 
     `settings`: the values of every setting, one a run; `measured`: the metric of every run.
     """
@@ -80,7 +80,7 @@ def parallel_figure(
     better = [1 - height if lower_is_better else height for height in heights]
     for number in sorted(range(len(heights)), key=better.__getitem__):
         line = [*(scale.positions[number] for scale in scales), heights[number]]
-        axes.plot(range(len(line)), line, color=COLOURS[0], linewidth=1.3, alpha=0.2 + 0.7 * better[number])
+        axes.plot(range(len(line)), line, color=COLOURS[0], linewidth=1.3, alpha=0.35 + 0.6 * better[number])
         if better[number] == 1:
             axes.plot(range(len(line)), line, color=COLOURS[1], linewidth=3.5)
     ends = {f"{low:.4g}": 0.0, f"{high:.4g}": 1.0}

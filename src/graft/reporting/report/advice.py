@@ -103,6 +103,8 @@ def about_imbalance(facts: Facts) -> Iterator[Advice]:
         seen = f"Recall of {worst.name} is only {percent(worst.recall.value)}:"
         seen += f" {missed} of {worst.images} images are missed. "
     is_uneven = ratio >= (RATHER_UNEVEN if is_low else UNEVEN)
+    if worst is not None and worst.recall is not None and facts.if_balanced is not None:
+        is_uneven &= facts.if_balanced[0] > worst.recall.value  # else balanced weights would not help
     if is_uneven and not facts.is_balanced and facts.takes_class_weights:
         seen += f"The largest {facts.kind} has {ratio:.1f} times the training images of the smallest."
         effect = "Balanced weights find more of the small ones, at the cost of more false alarms:"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import graft
 from graft.reporting.report.advice import LOW_RECALL
@@ -32,22 +32,34 @@ NAMES = {
 
 def write_page(file: Path, parts: Mapping[str, Any]) -> None:
     """Write the page, with date and versions; what a name holds that is no Unicode is written `\\udcff`."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"share": as_share, "number": as_number, "interval": as_interval}
-    environment.filters |= {"share_interval": as_share_interval, "metric_name": metric_name}
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     own = {"graft": graft.__version__, "python": platform.python_version(), "torch": torch.__version__}
-    page = template.render(
-        most_listed=MOST_LISTED,
-        least_groups=LEAST_GROUPS,
-        low_recall=LOW_RECALL,
-        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        versions=own | {name: version(name) for name in LIBRARIES},
-        **parts,
+    page = (
+        templates()
+        .get_template("report/page.html")
+        .render(
+            most_listed=MOST_LISTED,
+            least_groups=LEAST_GROUPS,
+            low_recall=LOW_RECALL,
+            date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+            versions=own | {name: version(name) for name in LIBRARIES},
+            **parts,
+        )
     )
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def templates() -> Environment:
+    """Return the templates of this room, with the filters that write numbers and names."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parents[1]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"share": as_share, "number": as_number, "interval": as_interval}
+    found.filters |= {"share_interval": as_share_interval, "metric_name": metric_name}
+    return found
 
 
 def as_share(value: float | None) -> str:
