@@ -30,7 +30,7 @@ class ResultsSettings(Settings):
     """The settings of results.py."""
 
     sections: Annotated[
-        list[Literal["elpv", "ants", "waste"]],
+        list[Literal["elpv", "elpv-whole", "ants", "waste"]],
         BeforeValidator(split_words),
         Words(f"names of sections, separated by commas: {', '.join(SECTIONS)}"),
     ] = Field(["elpv"], description="which to measure, separated by commas")

@@ -19,7 +19,8 @@ Every figure is of test images that no choice used: the best epoch is chosen on 
 test split is read once. Each seed makes its own splits and trains its own network; a row is the mean and the
 standard deviation over its seeds. Minutes are the median of whole processes on two AVX2 cores without a GPU.
 Other work may have run beside them, so the processor's minutes, of both cores together, are given as well.
-Frozen runs after the first find the features of the backbone cached.
+Frozen runs after the first find the features of the backbone cached. Rows without minutes were trained on a
+GPU that several runs shared (NVIDIA H200, bf16-mixed; the records name it).
 
 `make results` trains what is missing and writes this page; `docs/results/` has one JSON file for each run,
 with its command. An interrupted measurement goes on where it stopped."""
@@ -56,9 +57,14 @@ def results_table(measured: Mapping[Row, Sequence[Record]]) -> str:
     rows = []
     for row, records in measured.items():
         values = [spread([value(record) for record in records]) for value in COLUMNS.values()]
-        minutes = [f"{statistics.median(r[time] for r in records) / 60:.1f}" for time in TIMES]
+        minutes = [minutes_of([r[time] for r in records if r[time] is not None]) for time in TIMES]
         rows.append([row.name, *values, *minutes, str(len(records))])
     return table(["settings", *COLUMNS, "minutes", "processor minutes", "seeds"], rows)
+
+
+def minutes_of(seconds: Sequence[float]) -> str:
+    """Return the median in minutes; records of runs that shared a GPU have none."""
+    return f"{statistics.median(seconds) / 60:.1f}" if seconds else "-"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -4,6 +4,15 @@ from dataclasses import dataclass
 
 SOLVED = ("head.solver=lbfgs", "augmentation=none")
 TWO_PHASES = ("freeze=2", "finetuning.norm=frozen")
+LITE2 = "model=efficientnet_lite2"
+TWELVE = ("trainer.max_epochs=12",)
+WHOLE = (
+    "data.fit=pad",
+    "data.image_size=300",
+    "data.cache=ram",
+    "augmentation.vertical_flip=0.5",
+    *TWO_PHASES,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,29 @@ SECTIONS = {
         (
             *FROZEN,
             Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3),
-            Row("fine-tuned, 12 epochs", (*TWO_PHASES, "trainer.max_epochs=12"), seeds=3),
+            Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3),
+        ),
+        settings=("data=elpv",),
+    ),
+    "elpv-whole": Section(
+        "ELPV, whole cells",
+        "The same cells and splits without the crop: the whole cell at its 300 pixels, flipped both ways, "
+        "fine-tuned for 12 epochs. Each further row changes one setting of the first. With one seed, "
+        "differences of two points are noise.",
+        (
+            Row("whole cells", (*WHOLE, *TWELVE), seeds=3),
+            Row("optimizer.lr=0.001", (*WHOLE, *TWELVE, "optimizer.lr=0.001"), seeds=3),
+            Row("optimizer.lr=0.01", (*WHOLE, *TWELVE, "optimizer.lr=0.01"), seeds=1),
+            Row("crops of at least 0.8", (*WHOLE, *TWELVE, "augmentation.min_scale=0.8"), seeds=3),
+            Row("25 epochs", (*WHOLE, "trainer.max_epochs=25"), seeds=1),
+            Row("average of the weights", (*WHOLE, *TWELVE, "callbacks=ema"), seeds=1),
+            Row("trained norms", (*WHOLE, *TWELVE, "finetuning.norm=train"), seeds=3),
+            Row("layer decay 0.8", (*WHOLE, *TWELVE, "finetuning.layer_decay=0.8"), seeds=1),
+            Row("balanced class weights", (*WHOLE, *TWELVE, "loss.class_weights=balanced"), seeds=1),
+            Row("mixup 0.2", (*WHOLE, *TWELVE, "regularisation.mixup=0.2"), seeds=1),
+            Row("TrivialAugment", (*WHOLE, *TWELVE, "augmentation=trivial"), seeds=1),
+            Row("Lite2", (LITE2, *WHOLE, *TWELVE), seeds=3),
+            Row("Lite2, 384 pixels", (LITE2, *WHOLE, *TWELVE, "data.image_size=384"), seeds=1),
         ),
         settings=("data=elpv",),
     ),

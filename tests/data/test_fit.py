@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from graft.data.cache_folders import Cache
 from graft.data.decoded import DecodedImages, ImagesInMemory, ImagesOnDisk, Shrinking, decoding_side
 from graft.data.images import AnyImage, read_image
-from graft.data.resizing import with_fit, with_image_size
+from graft.data.resizing import FitWhole, with_fit, with_image_size
 from graft.data.sample import Sample
 from graft.data.transforms import (
     Augmentation,
@@ -63,6 +63,19 @@ def test_a_mark_at_the_rim_survives_where_the_whole_image_is_seen(
             bool(crop.max() > 0.8 * crop.dtype.is_floating_point + 200 * (crop.dtype == torch.uint8))
             == survives
         )
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((30, 30), 30), ((40, 20), 40), ((64, 64), 64), ((300, 200), 64), ((20, 1), 20)]
+)
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_a_whole_image_is_made_smaller_for_random_crops_but_never_larger(
+    fit: str, size: tuple[int, int], side: int
+) -> None:
+    whole = FitWhole(with_fit(RGB, fit), (64, 64))(grey_with_mark(size))
+    assert functional.get_size(whole) == [side, side]
+    if size == (30, 30):
+        assert torch.equal(functional.pil_to_tensor(whole), functional.pil_to_tensor(grey_with_mark(size)))
 
 
 def test_padding_is_symmetric_and_has_the_mean_colour() -> None:

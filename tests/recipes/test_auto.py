@@ -177,9 +177,10 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
 
 
 def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> None:
-    tiny = ("model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32")
+    tiny = ["model=timm", "model.name=test_efficientnet", "model.weights=null", "data.image_size=32"]
+    tiny += ["report=false"]  # room: reporting
 
-    done = command("recipe=auto", "time_budget=11s", f"data.root={images}", *tiny, "report=false")
+    done = command("recipe=auto", "time_budget=11s", f"data.root={images}", *tiny)
 
     assert done.returncode == 0, done.stderr
     assert "recipe     head on the last stage, 1 view of an image: " in done.stdout

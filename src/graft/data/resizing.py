@@ -44,6 +44,23 @@ class FitInside(v2.Resize):
         return functional.resize(image, size, self.interpolation, antialias=self.antialias)
 
 
+class FitWhole(torch.nn.Module):
+    """Pads or squashes a whole image to (height, width), or to a smaller size in proportion.
+
+    No image is enlarged beyond its longer side: that takes time, and shows a random crop nothing more.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.preprocessing, self.size = preprocessing, size
+
+    def forward(self, image: AnyImage) -> AnyImage:
+        ratio = min(1, max(functional.get_size(image)) / max(self.size))
+        height, width = (max(1, round(ratio * side)) for side in self.size)
+        steps = resize_and_crop(replace(self.preprocessing, resize=(height, width), crop=(height, width)))
+        return v2.Compose(steps)(image)
+
+
 class Pad(torch.nn.Module):
     """Pads an image on all sides to the crop, with the mean colour."""
 

@@ -6,7 +6,7 @@ An image is a Pillow image for RGB, and a float tensor `[C, H, W]` from 0 to 1 f
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torchvision.transforms import ConvertImageDtype, InterpolationMode, v2
 
 from graft.data.images import AnyImage
 from graft.data.own_transforms import build_own
-from graft.data.resizing import interpolation, resize_and_crop
+from graft.data.resizing import FitWhole, interpolation, resize_and_crop
 from graft.errors import UserError
 from graft.preprocessing import Preprocessing
 
@@ -80,8 +80,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation)
     if augmentation.min_scale < 1:
         margin = min(augmentation.crop_margin, MOST_MARGIN)
         whole = round(margin * crop[0]), round(margin * crop[1])
-        is_cropped = preprocessing.fit == "crop"
-        steps = [] if is_cropped else resize_and_crop(replace(preprocessing, resize=whole, crop=whole))
+        steps = [] if preprocessing.fit == "crop" else [FitWhole(preprocessing, whole)]
         random_crop = v2.RandomResizedCrop(
             list(crop),
             scale=(augmentation.min_scale, 1.0),
