@@ -30,7 +30,7 @@ class ResultsSettings(Settings):
     """The settings of results.py."""
 
     sections: Annotated[
-        list[Literal["elpv", "elpv-whole", "ants", "waste"]],
+        list[Literal["elpv", "elpv-whole", "ants", "waste", "elpv-auto", "ants-auto", "waste-auto"]],
         BeforeValidator(split_words),
         Words(f"names of sections, separated by commas: {', '.join(SECTIONS)}"),
     ] = Field(["elpv"], description="which to measure, separated by commas")
@@ -51,10 +51,11 @@ def work(settings: dict[str, Any]) -> int:
         if section.folder and images is None:
             raise UserError(f"the section {name} needs its images: write {section.folder}=FOLDER.")
         rows = [row for row in section.rows if settings["rows"] in row.name]
-        for seed in range(1, max((row.seeds for row in rows), default=0) + 1):
+        for number in range(max((row.seeds for row in rows), default=0)):
             for row in rows:
+                seed = row.first + number
                 file = record_file(RECORDS, name, row, seed)
-                if seed <= row.seeds and not file.is_file():
+                if number < row.seeds and not file.is_file():
                     record = train(section, row, seed, images, WORK.absolute())
                     write_record(file, record)
                     write_page(PAGE, RECORDS)

@@ -123,7 +123,8 @@ def copy_of_project(folder: Path) -> Path:
 def test_a_leaf_room_can_be_taken_out_and_the_rest_trains(tmp_path: Path, room: str) -> None:
     project = copy_of_project(tmp_path / "project")
     for gone in (room, *LEAVES[room]):
-        without_room(project, gone)
+        if (project / "src" / "graft" / gone).is_dir():  # else it had been taken out before
+            without_room(project, gone)
     left = [f for f in project.rglob("*.py") if f"graft.{room.replace('/', '.')}" in f.read_text("utf-8")]
     assert left == [project / "tests" / "test_rooms.py"] or not left
     write_images(tmp_path / "images" / "dark", 6, 80, seed=1)

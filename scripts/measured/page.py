@@ -42,6 +42,8 @@ def write_page(page: Path, records: Path) -> None:
         found = {row: read_records(records, name, row) for row in section.rows}
         if measured := {row: runs for row, runs in found.items() if runs}:
             parts += [f"## {section.title}", section.about, results_table(measured)]
+            if section.budgets:
+                parts += [budget_table(section, measured)]
             if section.folder is None:
                 parts += [certainty_table(measured)]
             parts += [commands(section, measured)]
@@ -49,7 +51,8 @@ def write_page(page: Path, records: Path) -> None:
 
 
 def read_records(records: Path, section: str, row: Row) -> list[Record]:
-    files = [record_file(records, section, row, seed) for seed in range(1, row.seeds + 1)]
+    seeds = range(row.first, row.first + row.seeds)
+    files = [record_file(records, section, row, seed) for seed in seeds]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
 
 
@@ -60,6 +63,22 @@ def results_table(measured: Mapping[Row, Sequence[Record]]) -> str:
         minutes = [minutes_of([r[time] for r in records if r[time] is not None]) for time in TIMES]
         rows.append([row.name, *values, *minutes, str(len(records))])
     return table(["settings", *COLUMNS, "minutes", "processor minutes", "seeds"], rows)
+
+
+def budget_table(section: Section, measured: Mapping[Row, Sequence[Record]]) -> str:
+    """Return what recipe=auto gains over the fixed schedule, and what it took of its budget."""
+    rows = []
+    for minutes, auto, fixed in section.budgets:
+        pairs = list(zip(measured.get(auto, ()), measured.get(fixed, ()), strict=False))
+        gains = [COLUMNS["test accuracy"](ours) - COLUMNS["test accuracy"](other) for ours, other in pairs]
+        if gains:
+            error = f" ± {statistics.stdev(gains) / len(gains) ** 0.5:.3f}" if len(gains) > 1 else ""
+            took = max(ours["seconds"] for ours, _ in pairs) / (60 * minutes)
+            rows.append(
+                [f"{minutes} min", f"{statistics.mean(gains):+.3f}{error}", f"{took:.2f}", str(len(gains))]
+            )
+    header = ["budget", "test accuracy, auto minus fixed (± standard error)", "most of the budget", "seeds"]
+    return table(header, rows)
 
 
 def minutes_of(seconds: Sequence[float]) -> str:

@@ -1,10 +1,12 @@
 """What `make results` measures: sections of rows, each trained with several seeds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 SOLVED = ("head.solver=lbfgs", "augmentation=none")
 TWO_PHASES = ("freeze=2", "finetuning.norm=frozen")
 LITE2 = "model=efficientnet_lite2"
+UNUSED_SEED = 11
 TWELVE = ("trainer.max_epochs=12",)
 WHOLE = (
     "data.fit=pad",
@@ -17,22 +19,52 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Row:
-    """Settings of `train.py`, trained with the seeds 1 to `seeds`; a seed also makes the splits."""
+    """Settings of `train.py`, trained with `seeds` seeds from `first` on; a seed also makes the splits."""
 
     name: str
     settings: tuple[str, ...]
     seeds: int = 5
+    first: int = 1
 
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that use the same images; `folder` names the script's setting with them, None for ELPV."""
+    """Rows that use the same images; `folder` names the script's setting with them, None for ELPV.
+
+    `budgets`: minutes, with a row of recipe=auto and one of a fixed schedule, compared seed by seed. The runs
+    of such a section find nothing cached.
+    """
 
     title: str
     about: str
     rows: tuple[Row, ...]
     folder: str | None = None
     settings: tuple[str, ...] = ()
+    budgets: tuple[tuple[int, Row, Row], ...] = ()
+
+
+def comparison(minutes: int, *settings: str) -> tuple[int, Row, Row]:
+    """Return recipe=auto and a fixed schedule for the same time."""
+    auto = Row(f"auto, {minutes} min", ("recipe=auto", f"time_budget={minutes}m"), seeds=3)
+    return minutes, auto, Row(f"fixed, {minutes} min", settings, seeds=3)
+
+
+def within_budgets(
+    images: str, candidates: dict[str, tuple[str, ...]], *budgets: tuple[int, Row, Row], **of_section: Any
+) -> Section:
+    """Return a section that compares recipe=auto with fixed schedules."""
+    return Section(
+        f"{images}: recipe=auto",
+        "recipe=auto against one fixed schedule for each time budget, on the same splits, nothing cached. "
+        "The fixed schedule is the candidate that fits into the budget with the best validation accuracy, "
+        f"on the splits of seed {UNUSED_SEED}.",
+        (
+            *(row for _, *rows in budgets for row in rows),
+            *(Row(f"candidate: {n}", given, 1, UNUSED_SEED) for n, given in candidates.items()),
+        ),
+        budgets=budgets,
+        **of_section,
+    )
 
 
 # One default changed at a time, cheap enough for every data set.
@@ -94,5 +126,20 @@ SECTIONS = {
         "2,527 images of 6 classes (TrashNet); 15 % of them for the test, 15 % for validation.",
         (*FROZEN, Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3)),
         folder="waste",
+    ),
+    "elpv-auto": within_budgets(
+        "ELPV",
+        {"L-BFGS": SOLVED, "steps": ("augmentation=none",)},
+        comparison(1, *SOLVED),
+        settings=("data=elpv",),
+    ),
+    "ants-auto": within_budgets(
+        "Ants and bees",
+        {"L-BFGS": SOLVED, "steps": ("augmentation=none",)},
+        comparison(1, *SOLVED),
+        folder="ants",
+    ),
+    "waste-auto": within_budgets(
+        "Waste", {"L-BFGS": SOLVED, "steps": ("augmentation=none",)}, comparison(1, *SOLVED), folder="waste"
     ),
 }

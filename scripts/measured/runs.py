@@ -20,7 +20,7 @@ from graft.files import replacing
 from measured.rows import Row, Section
 
 # Every run ends with its metrics: a report and TensorBoard's images change no figure.
-SILENT = ("report=false", "logger=none", "calibrate=true")
+SILENT = ("report=false", "logger=none")
 KEPT = ("test/", "val/", "best_epoch", "epoch", "parameters/")  # of metrics.json
 
 
@@ -41,9 +41,17 @@ def train(section: Section, row: Row, seed: int, images: Path | None, work: Path
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     arguments = arguments_of(section, row, seed, images)
-    command = [sys.executable, "train.py", *arguments, *SILENT, f"hydra.run.dir={folder}"]
+    command = [sys.executable, "train.py", *arguments, "calibrate=true", f"hydra.run.dir={folder}"]
+    environment = dict(os.environ)
+    if section.budgets:  # A budget has to be enough for everything that a user's run does.
+        shutil.rmtree(work / "cache", ignore_errors=True)
+        environment["GRAFT_CACHE"] = str(work / "cache")
+    else:
+        command += SILENT
     began, used = time.monotonic(), processor_seconds()
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", errors="replace")
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -57,7 +65,14 @@ def train(section: Section, row: Row, seed: int, images: Path | None, work: Path
         "processor_seconds": round(processor_seconds() - used, 1),
         "metrics": {name: value for name, value in metrics.items() if name.startswith(KEPT)},
         "by_probability": by_probability(folder) if section.folder is None else None,
+        "recipe": recipe_of(folder),
     }
+
+
+def recipe_of(folder: Path) -> list[str] | None:
+    """Return what recipe=auto tried, and why it moved on."""
+    file = folder / "recipe.json"
+    return json.loads(file.read_text(encoding="utf-8"))["steps"] if file.is_file() else None
 
 
 def processor_seconds() -> float:

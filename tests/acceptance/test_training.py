@@ -209,7 +209,7 @@ def test_two_processes_train_one_run_through_a_phase_change(
         "phase": 1,
         "phase_began_at": 1,
         "phase_began_at_step": 2,
-        "phase_is_over": False,
+        "stopped_early": False,
     }
     moved = [k for k, v in last["state_dict"].items() if not torch.equal(v, first["state_dict"][k])]
     assert first["epoch"] == 1 or any("backbone" in name for name in moved)

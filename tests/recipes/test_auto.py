@@ -107,6 +107,17 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     assert "test/accuracy" in found.metrics
 
 
+def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock
+) -> None:
+    auto(make_config(*RECIPE))
+
+    plan = plan_of(tmp_path / "run")
+    # 1 s an epoch, half as much again for heads and averages, and 10 s for start and report.
+    assert plan["steps"][0].startswith("time budget: 19 s, by the pace of this machine")
+    assert plan["settings"]["trainer.max_epochs"] == 1 + 8
+
+
 def test_a_fit_that_is_slower_than_planned_ends_in_time_and_is_tested(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

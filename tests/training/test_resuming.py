@@ -21,7 +21,7 @@ from graft.models.freezing import Phase
 from graft.training import schedulers
 from graft.training.module import Position
 from graft.training.resumable_settings import settings_that_matter
-from graft.training.resuming import Resumption, described, find_resumption
+from graft.training.resuming import Resumption, find_resumption, phase_settings
 from tests.conftest import STATE, MakeConfig, assert_equal, run_checkpoint
 from tests.conftest import trained as train
 
@@ -183,7 +183,7 @@ def resuming(config: DictConfig, processes: int = 1, precision: str = "32-true")
 def resumption_in(phases: list[Phase], phase: int, next_epoch: int, began_at: int = 0) -> Resumption:
     """Return a resumption of a run with these phases."""
     return Resumption(
-        Path("last.ckpt"), Position(phase, began_at), False, next_epoch, described(phases), "digest", 0.1
+        Path("last.ckpt"), Position(phase, began_at), False, next_epoch, phase_settings(phases), "digest", 0.1
     )
 
 
@@ -280,8 +280,8 @@ def checkpoint_of(make_config: MakeConfig, tmp_path: Path) -> Path:
         "settings": settings_that_matter(*resuming(make_config())),
         "learning_rate": 0.003,
         "max_epochs": 2,
-        "phases": described([Phase("head", ("head",), 2)]),
-        "position": {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "phase_is_over": False},
+        "phases": phase_settings([Phase("head", ("head",), 2)]),
+        "position": {"phase": 0, "phase_began_at": 0, "phase_began_at_step": 0, "stopped_early": False},
         "images": "",
     }
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
@@ -300,7 +300,7 @@ def test_a_probe_ends_when_it_has_converged_and_a_resumed_one_as_well(
     assert whole["epoch"] < 5
     first = run_checkpoint(tmp_path / "whole", "epoch1")
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch1.ckpt"
-    assert not first["graft"]["position"]["phase_is_over"]
+    assert not first["graft"]["position"]["stopped_early"]
     resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
     with (tmp_path / "whole" / "csv" / "metrics.csv").open(encoding="utf-8") as file:
@@ -315,7 +315,7 @@ def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
     settings += ["callbacks.early_stopping.patience=1"]
     whole = train(make_config(*settings, *KEEP, run="whole"))
     resumed_from = tmp_path / "whole" / "checkpoints" / "epoch2.ckpt"
-    assert run_checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["phase_is_over"]
+    assert run_checkpoint(tmp_path / "whole", "epoch2")["graft"]["position"]["stopped_early"]
     resumed = train(make_config(*settings, *KEEP, f"resume={resumed_from}", run="resumed"))
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
 
@@ -341,4 +341,4 @@ def test_a_run_that_its_time_has_ended_continues_within_its_phase(
     monkeypatch.undo()
     last = tmp_path / "first" / "checkpoints" / "last.ckpt"
     position = torch.load(last, weights_only=True)["graft"]["position"]
-    assert position["phase_is_over"] is False
+    assert position["stopped_early"] is False

@@ -105,8 +105,8 @@ def phases_that_get_worse(named: Mapping[str, Sequence[str]], freeze: Any, max_e
     everything = tuple(named)
     return [
         Phase("everything", everything, 1),
-        Phase("everything", everything, 1, rate=600.0),
-        Phase("head", (HEAD,), 1, rate=1e-9),
+        Phase("everything", everything, 1, rate_factor=600.0),
+        Phase("head", (HEAD,), 1, rate_factor=1e-9),
     ]
 
 

@@ -55,7 +55,7 @@ def with_solved_head(
             f"head.solver=lbfgs minimises cross-entropy, not {type(loss).__name__}; "
             "write head.solver=null or loss=cross_entropy."
         )
-    return [replace(phases[0], epochs=1, rate=0.0, patience=None, solved_l2=l2), *phases[1:]]
+    return [replace(phases[0], epochs=1, rate_factor=0.0, patience=None, solved_l2=l2), *phases[1:]]
 
 
 @dataclass(frozen=True)

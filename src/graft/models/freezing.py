@@ -29,7 +29,7 @@ class Phase:
     name: str  # as the console shows it
     trainable: tuple[str, ...]  # stages, or patterns of parameter names (`layer4.*`), from stem to head
     epochs: int
-    rate: float = 1.0  # factor on every learning rate
+    rate_factor: float = 1.0  # of every learning rate
     patience: int | None = None  # the phase ends after so many epochs in which val/loss has not fallen
     solved_l2: str | float | None = None  # of a head that is fitted at once to cached features: `head.l2`
 

@@ -56,6 +56,9 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
     images = read_labelled_images(settings["data"], build_task(settings["task"]))
     plan = Plan(Path(settings["paths"]["run"]))
     search = HeadSearch(settings, images, trainer)
+    if budget.is_auto:
+        budget.take_enough(search.pace)
+        plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")
     choose_head(search, plan, budget)
     plan_fine_tuning(settings, plan, search.pace, budget.left())
     return plan

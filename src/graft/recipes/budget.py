@@ -15,19 +15,29 @@ from graft.models.freezing import hold_frozen
 
 UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
 OUTSIDE = 10.0  # seconds that starting Python and drawing the report take
+# A budget of `auto`: validation losses of fine-tuned networks rise from about the seventh epoch on.
+ENOUGH_EPOCHS = 6
+REST = 1.5  # times as long, with heads and averages
+MOST = 3600.0
 BETWEEN = 1.0  # seconds that an epoch takes besides: loaders, checkpoints
 now = time.time
 
 
 class Budget:
-    """Counts the time from when it is made."""
+    """Counts the time from when it is made; the time of `auto` is known once the pace is."""
 
     def __init__(self, time_budget: str) -> None:
-        self.ends = now() + float(time_budget[:-1]) * UNITS[time_budget[-1]]
+        self.began, self.is_auto = now(), time_budget == "auto"
+        self.seconds = MOST if self.is_auto else float(time_budget[:-1]) * UNITS[time_budget[-1]]
 
     def left(self) -> float:
         """Return the seconds that are left."""
-        return self.ends - now()
+        return self.began + self.seconds - now()
+
+    def take_enough(self, pace: "Pace") -> None:
+        """Set the budget to what a few epochs of fine-tuning need, with the rest of the recipe."""
+        needed = now() - self.began + REST * ENOUGH_EPOCHS * pace.epoch + pace.after_fit
+        self.seconds = min(needed, MOST)
 
 
 @dataclass(frozen=True)

@@ -8,5 +8,7 @@ from graft.settings import Words
 
 Recipe = Literal["auto"] | None
 TimeBudget = Annotated[
-    str, Field(pattern=r"^\d+(\.\d+)?[smh]$"), Words("seconds, minutes or hours, such as 90s, 10m or 1h")
+    str,
+    Field(pattern=r"^(auto|\d+(\.\d+)?[smh])$"),
+    Words("auto, or seconds, minutes or hours, such as 90s, 10m or 1h"),
 ]

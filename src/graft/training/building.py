@@ -21,7 +21,7 @@ from graft.training.module import TransferModule
 from graft.training.optimizers import LearningRates
 from graft.training.regularisation import batch_mixing, refuse_useless_pull
 from graft.training.resumable_settings import settings_that_matter
-from graft.training.resuming import described
+from graft.training.resuming import phase_settings
 
 Settings = dict[str, Any]
 
@@ -113,7 +113,7 @@ def build_module(
     module.description |= {
         "settings": settings_that_matter(settings, trainer),
         "max_epochs": settings["trainer"]["max_epochs"],
-        "phases": described(phases),
+        "phases": phase_settings(phases),
         "images": data.images.digest(),
     }
     return module

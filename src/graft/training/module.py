@@ -181,7 +181,7 @@ class TransferModule(L.LightningModule):
         """Return the optimizer and the schedule of this phase, stepped with every step of the optimizer."""
         groups = parameter_groups(self.classifier, self.learning_rates)
         for group in groups:
-            group["lr"] *= self.phase.rate
+            group["lr"] *= self.phase.rate_factor
         optimizer = self.make_optimizer(groups)
         scheduler = self.make_scheduler(optimizer, *self._steps_of_phase())
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -211,12 +211,12 @@ class TransferModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A run that its time has ended may continue within the phase; early stopping ends the phase itself.
-        is_over = is_stopping(self.trainer) and not time_is_up(self.trainer)
+        stopped_early = is_stopping(self.trainer) and not time_is_up(self.trainer)
         checkpoint[DESCRIPTION] = {
             **self.description,
             "task": self.task.describe(),
             "learning_rate": self.learning_rates.head,
-            "position": {**vars(self.position), "phase_is_over": is_over},
+            "position": {**vars(self.position), "stopped_early": stopped_early},
         }
 
     def _steps_of_phase(self) -> tuple[int, int]:

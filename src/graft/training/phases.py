@@ -53,9 +53,8 @@ def fit_phases(
         log.info(summary)
         if searches_rate and number == 0:
             module.learning_rates = choose_learning_rate(trainer, module, data)
-        is_over = resumed is not None and resumed.phase_is_over
-        end = resumed.next_epoch if resumed and is_over else module.position.phase_began_at + phase.epochs
-        end_after(trainer, end)
+        planned_end = module.position.phase_began_at + phase.epochs
+        end_after(trainer, resumed.next_epoch if resumed and resumed.stopped_early else planned_end)
         with threads_that_pay(module, data, trainer.strategy.root_device.type):
             trainer.fit(module, datamodule=data, ckpt_path=str(resumed.path) if resumed else None)
         if 0 < trainer.max_steps <= trainer.global_step or time_is_up(trainer):

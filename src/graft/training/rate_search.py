@@ -80,7 +80,7 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
     trial = copy.deepcopy(module).to(device).train()
     trial.train_forward = trial.classifier.forward_with_auxiliary  # A compiled one is the module's.
     with isolate_rng():
-        rates_of_groups = replace(trial.learning_rates, head=trial.phase.rate)
+        rates_of_groups = replace(trial.learning_rates, head=trial.phase.rate_factor)
         optimizer = trial.make_optimizer(parameter_groups(trial.classifier, rates_of_groups))
         shares = [group["lr"] for group in optimizer.param_groups]
         for rate, (inputs, labels) in zip(RATES, endless_batches(data), strict=False):

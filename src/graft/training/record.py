@@ -76,7 +76,7 @@ def phase_records(module: TransferModule) -> list[PhaseRecord]:
     records = []
     for phase in module.phases:
         apply_phase(module.classifier, phase, module.norm)  # Only to count; a phase sets the whole state.
-        rate = module.learning_rates.head * phase.rate
+        rate = module.learning_rates.head * phase.rate_factor
         records.append(
             PhaseRecord(
                 phase.name,

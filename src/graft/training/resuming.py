@@ -23,9 +23,9 @@ class Resumption:
 
     path: Path
     position: Position
-    phase_is_over: bool  # whether early stopping ended it before its last epoch
+    stopped_early: bool  # whether early stopping ended its phase before the phase's last epoch
     next_epoch: int
-    phases: dict[str, Any]  # the schedule it was made with; see `described`
+    phases: dict[str, Any]  # the schedule it was made with; see `phase_settings`
     images: str  # see `LabelledImages.digest`
     learning_rate: float  # of the head; with learning_rate=auto, the one that the search chose
 
@@ -49,7 +49,7 @@ class Resumption:
         free = {f"phase {number} epochs" for number in range(self.position.phase + 1, len(phases) + 1)}
         saved, asked = (
             {key: value for key, value in found.items() if key not in free}
-            for found in (self.phases, described(phases))
+            for found in (self.phases, phase_settings(phases))
         )
         refuse_other_settings(self.path, saved, asked)
         end = self.position.phase_began_at + phases[self.position.phase].epochs
@@ -60,7 +60,7 @@ class Resumption:
             )
 
 
-def described(phases: Sequence[Phase]) -> dict[str, Any]:
+def phase_settings(phases: Sequence[Phase]) -> dict[str, Any]:
     """Return the phases as settings: `phase 1 epochs`, `phase 1 trainable`, ..."""
     return {
         f"phase {n} {key}": value for n, phase in enumerate(phases, 1) for key, value in vars(phase).items()
@@ -98,12 +98,12 @@ def find_resumption(settings: Mapping[str, Any], trainer: L.Trainer) -> Resumpti
             asked_epochs,
         )
     position = dict(description["position"])
-    phase_is_over = position.pop("phase_is_over")
+    stopped_early = position.pop("stopped_early")
     log.info("resuming   %s (epoch %d is done)", path, checkpoint["epoch"] + 1)
     return Resumption(
         path,
         Position(**position),
-        phase_is_over=phase_is_over,
+        stopped_early=stopped_early,
         next_epoch=checkpoint["epoch"] + 1,
         phases=description["phases"],
         images=description["images"],
