@@ -70,7 +70,6 @@ def within_budgets(
 # One default changed at a time, cheap enough for every data set.
 FROZEN = (
     Row("default", ()),
-    Row("augmentation=none", ("augmentation=none",)),
     Row("L-BFGS head", SOLVED),
     Row("L-BFGS head, 4 views", ("head.solver=lbfgs", "features.views=4")),
     Row("25 epochs", ("trainer.max_epochs=25",)),
@@ -87,6 +86,7 @@ SECTIONS = {
         "stratified by label and wafer.",
         (
             *FROZEN,
+            Row("3 views, 2 of them augmented", ("features.views=3",)),
             Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3),
             Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3),
         ),
@@ -118,13 +118,21 @@ SECTIONS = {
         "Ants and bees",
         "The PyTorch tutorial's images: 244 for training, 15 % of them for validation; its other 153 are the "
         "test images. They come from ImageNet, which the network was trained on.",
-        (*FROZEN, Row("fine-tuned, 8 epochs", (*TWO_PHASES, "trainer.max_epochs=8"), seeds=3)),
+        (
+            *FROZEN,
+            Row("1 view, not augmented", ("features.views=1",)),
+            Row("fine-tuned, 8 epochs", (*TWO_PHASES, "trainer.max_epochs=8"), seeds=3),
+        ),
         folder="ants",
     ),
     "waste": Section(
         "Waste",
         "2,527 images of 6 classes (TrashNet); 15 % of them for the test, 15 % for validation.",
-        (*FROZEN, Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3)),
+        (
+            *FROZEN,
+            Row("2 views, 1 of them augmented", ("features.views=2",)),
+            Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3),
+        ),
         folder="waste",
     ),
     "elpv-auto": within_budgets(

@@ -128,6 +128,7 @@ def test_targets_that_are_all_equal_are_refused() -> None:
     ("task", "loss", "instead"),
     [
         (task_of("multiclass", ("x", "y")), "torch.nn.BCEWithLogitsLoss", "cross_entropy or focal"),
+        (task_of("multiclass", ("x", "y")), "torch.nn.MSELoss", "cross_entropy or focal"),
         (fitted_multilabel(), "torch.nn.CrossEntropyLoss", "binary_cross_entropy or focal"),
         (fitted_regression("height"), "torch.nn.CrossEntropyLoss", "mse, mae or huber"),
     ],

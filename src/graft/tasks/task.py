@@ -1,6 +1,7 @@
 """The interface of a task: all that depends on the kind of answer a network gives."""
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -79,9 +80,12 @@ class Task(ABC):
         arguments = dict(entry)
         balanced = arguments.pop("class_weights", None) == "balanced"
         loss: nn.Module = instantiate(arguments, **(self.class_weights(targets) if balanced else {}))
-        logits = torch.zeros(2, len(self.columns))
+        images = len(self.columns) + 1  # As many as columns, and the loss of another task could broadcast.
+        logits = torch.zeros(images, len(self.columns))
         try:
-            value = loss(logits, torch.zeros(2, dtype=torch.int64) if self.has_classes else logits)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about broadcasting: told better below
+                value = loss(logits, torch.zeros(images, dtype=torch.int64) if self.has_classes else logits)
             fits = value.numel() == 1 and not isinstance(loss, self.other_losses)
         except (RuntimeError, ValueError, IndexError):
             fits = False

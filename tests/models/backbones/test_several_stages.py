@@ -1,7 +1,6 @@
 """`model.stages`: features of several stages, from training to an exported file."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +9,7 @@ from torch import Tensor
 
 from graft.errors import UserError
 from graft.models.backbones import Backbone, build_backbone, rebuild_backbone
-from graft.models.checkpoints import load_classifier
 from graft.models.classifier import Classifier
-from tests.conftest import MakeConfig, trained
 
 
 def build(name: str = "test_efficientnet", stages: int = 1, **settings: Any) -> Backbone:
@@ -67,20 +64,6 @@ def test_more_stages_than_the_network_has_are_refused() -> None:
         build(stages=6)
     with pytest.raises(UserError, match="takes at most 1"):
         build_backbone("torchvision", "squeezenet1_1", weights=None, stages=2)
-
-
-def test_cached_features_the_solved_head_and_the_exported_network_have_the_stages(
-    make_config: MakeConfig,
-) -> None:
-    config = make_config("model.stages=3", "head.solver=lbfgs", "features.cache=true")
-
-    assert trained(config)["test/accuracy"] == 1.0
-
-    classifier = load_classifier(Path(config.callbacks.checkpoint.dirpath, "best.ckpt")).classifier
-    images = torch.randn(2, 3, 32, 32)
-    program = torch.export.export(classifier, (images,), strict=False)
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(images), classifier(images))
 
 
 def test_gradients_reach_the_earlier_stages_through_their_means() -> None:

@@ -36,9 +36,9 @@ def events_of(folder: Path) -> EventAccumulator:
 def test_a_run_shows_images_figures_embeddings_and_settings(
     make_config: MakeConfig, tmp_path: Path, cache: str
 ) -> None:
-    metrics = reported(
-        make_config("trainer.max_epochs=2", f"features.cache={cache}", "optimizer.lr=0.00001", board=True)
-    ).metrics
+    settings = ["trainer.max_epochs=2", "optimizer.lr=0.00001"]
+    settings += [f"features.cache={cache}"]  # room: features
+    metrics = reported(make_config(*settings, board=True)).metrics
     events = events_of(tmp_path / "run")
     figures = {
         "what the network sees/training images",
@@ -50,8 +50,8 @@ def test_a_run_shows_images_figures_embeddings_and_settings(
     assert "train/images_per_second" in scalars
     assert not [name for name in scalars if name.startswith(("epoch", "phase", "test/", "lr-"))]
     assert any(name.startswith("while training/lr-") for name in scalars)
-    (settings,) = events.Tensors("settings/text_summary")
-    assert b"name: test_efficientnet" in settings.tensor_proto.string_val[0]
+    (shown,) = events.Tensors("settings/text_summary")
+    assert b"name: test_efficientnet" in shown.tensor_proto.string_val[0]
     final = events.Scalars("when done/test accuracy")
     assert [event.value for event in final] == [pytest.approx(metrics["test/accuracy"])]
 
