@@ -139,6 +139,7 @@ SECTIONS = {
         "ELPV",
         {"L-BFGS": SOLVED, "steps": ("augmentation=none",)},
         comparison(1, *SOLVED),
+        comparison(10, *TWO_PHASES, "trainer.max_epochs=6"),
         settings=("data=elpv",),
     ),
     "ants-auto": within_budgets(

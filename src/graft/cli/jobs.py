@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import time  # room: recipes
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -111,13 +112,16 @@ def run_jobs(
 
 
 def trained(config: DictConfig) -> "FinishedRun":
+    started = time.time()  # room: recipes
     with no_collection_while_importing():
         check_settings(config)  # First: what is declared is checked without torch.
         from graft.training.run import train
 
         recipe: Any = None
         if config.recipe is not None:  # room: recipes
-            from graft.recipes.auto import fit_within_budget as recipe  # room: recipes
+            from graft.recipes.auto import fit_within_budget  # room: recipes
+
+            recipe = partial(fit_within_budget, started=started)  # room: recipes
     run = train(config, recipe)
     if run.is_first_process:  # room: reporting
         from graft.reporting.results import show_advice, write_results  # room: reporting

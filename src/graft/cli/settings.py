@@ -143,6 +143,8 @@ def refuse_conflicts(settings: RunSettings) -> None:
         raise UserError(f"freeze={freeze}{reason}, or freeze=true.")
     if isinstance(schedule, models.LinearProbeSettings) and schedule.probe_epochs >= epochs:
         raise UserError(f"finetuning.schedule.probe_epochs={schedule.probe_epochs}{reason}.")
+    if settings.recipe is None and settings.time_budget != "auto":  # room: recipes
+        raise UserError(f"time_budget={settings.time_budget} needs recipe=auto.")  # room: recipes
     callbacks = [getattr(settings.callbacks, name) for name in type(settings.callbacks).model_fields]
     own = [callback for callback in callbacks if callback is not None and callback.target not in CALLBACKS]
     logs_more = any(not callback.target.startswith("lightning.") for callback in own)

@@ -31,8 +31,8 @@ from graft.models.freezing import Phase
 log = logging.getLogger(__name__)
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-# With features.views=auto, of all training images together, and of each: where there are many images, augmented
-# views take time and do not raise the accuracy (measured in docs/results.md).
+# With features.views=auto, of all training images together, and of each: augmented views of many images take
+# time and do not raise the accuracy (measured in docs/results.md).
 ENOUGH_VIEWS = 2000
 MOST_VIEWS = 8
 

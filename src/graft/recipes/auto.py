@@ -29,9 +29,12 @@ HEAD_KEYS = ("model.stages", "features.views", "head.l2")
 FOLLOWER = f"{FollowPlan.__module__}.{FollowPlan.__qualname__}"
 
 
-def fit_within_budget(settings: dict[str, Any]) -> Fitted:
-    """Fit the best network for `time_budget`, as far as validation can tell, and leave time to test it."""
-    began, budget = time.monotonic(), Budget(settings["time_budget"])
+def fit_within_budget(settings: dict[str, Any], started: float | None = None) -> Fitted:
+    """Fit the best network for `time_budget`, as far as validation can tell, and leave time to test it.
+
+    The time counts from `started`, in seconds since 1970, or from now on.
+    """
+    began, budget = time.monotonic(), Budget(settings["time_budget"], started)
     plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
     chosen = with_values(settings, plan.settings)
     chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
@@ -55,7 +58,7 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     images = read_labelled_images(settings["data"], build_task(settings["task"]))
     plan = Plan(Path(settings["paths"]["run"]))
-    search = HeadSearch(settings, images, trainer)
+    search = HeadSearch(settings, images, trainer, budget.ending)
     if budget.is_auto:
         budget.take_enough(search.pace)
         plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")

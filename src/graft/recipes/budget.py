@@ -14,7 +14,8 @@ from graft.models.classifier import Classifier
 from graft.models.freezing import hold_frozen
 
 UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
-OUTSIDE = 10.0  # seconds that starting Python and drawing the report take
+ENDING = 10.0  # seconds that drawing the report and ending Python take, at least ...
+MOST_TIMED = 16  # images that show the pace
 # A budget of `auto`: validation losses of fine-tuned networks rise from about the seventh epoch on.
 ENOUGH_EPOCHS = 6
 REST = 1.5  # times as long, with heads and averages
@@ -24,10 +25,11 @@ now = time.time
 
 
 class Budget:
-    """Counts the time from when it is made; the time of `auto` is known once the pace is."""
+    """Counts the time from `began`, in seconds since 1970; the time of `auto` is known once the pace is."""
 
-    def __init__(self, time_budget: str) -> None:
-        self.began, self.is_auto = now(), time_budget == "auto"
+    def __init__(self, time_budget: str, began: float | None = None) -> None:
+        self.began, self.is_auto = now() if began is None else began, time_budget == "auto"
+        self.ending = max(ENDING, now() - self.began)  # ... or as long as starting took on this machine.
         self.seconds = MOST if self.is_auto else float(time_budget[:-1]) * UNITS[time_budget[-1]]
 
     def left(self) -> float:
@@ -48,6 +50,7 @@ class Pace:
     forward: float
     training: float  # forward and backward
     images: Mapping[str, int]  # of each split
+    ending: float  # for report and exit
 
     def evaluate(self, split: str) -> float:
         return self.images[split] * (self.reading + self.forward)
@@ -58,17 +61,19 @@ class Pace:
 
     @property
     def after_fit(self) -> float:
-        return self.evaluate("test") + OUTSIDE
+        return self.evaluate("test") + self.ending
 
 
-def measured_pace(classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer) -> Pace:
+def measured_pace(
+    classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer, ending: float
+) -> Pace:
     """Return the pace of a batch, the second of each kind: the first also makes ready.
 
     Reading is counted as if nothing else went on, since workers share the processors with the network.
     Weights and statistics stay as they are; all parameters are trainable afterwards.
     """
     dataset, device = data.dataset("train", augmented=True), trainer.strategy.root_device
-    count = min(data.batch_size, len(dataset))
+    count = min(MOST_TIMED, data.batch_size, len(dataset))
     times = [now()]
     images, targets = (
         torch.stack(part).to(device) for part in zip(*(dataset[i, i] for i in range(count)), strict=True)
@@ -86,4 +91,4 @@ def measured_pace(classifier: Classifier, data: ImageDataModule, loss: nn.Module
     classifier.zero_grad(set_to_none=True)
     seconds = [(later - earlier) / count for earlier, later in pairwise(times)]
     images_of = {split: len(samples) for split, samples in data.images.samples.items()}
-    return Pace(reading=seconds[0], forward=seconds[2], training=seconds[4], images=images_of)
+    return Pace(reading=seconds[0], forward=seconds[2], training=seconds[4], images=images_of, ending=ending)

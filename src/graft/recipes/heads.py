@@ -51,7 +51,9 @@ class HeadSearch:
     Raises UserError where a head cannot be solved.
     """
 
-    def __init__(self, settings: dict[str, Any], images: LabelledImages, trainer: L.Trainer) -> None:
+    def __init__(
+        self, settings: dict[str, Any], images: LabelledImages, trainer: L.Trainer, ending: float
+    ) -> None:
         self.settings, self.images, self.trainer = settings, images, trainer
         narrow = build_classifier(settings, images)
         self.narrow = narrow.backbone
@@ -65,7 +67,7 @@ class HeadSearch:
         if not self.narrow.auxiliary:  # `plan_phases` has removed them: a frozen backbone needs none.
             self.wide.backbone.remove_auxiliary_heads()
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
-        self.pace = measured_pace(self.wide, self.data, loss, trainer)
+        self.pace = measured_pace(self.wide, self.data, loss, trainer, ending)
         self.cached: dict[int, FeatureDataset] = {}  # by the number of views
 
     def tried(self, count: int, views: int) -> Head:
@@ -123,7 +125,8 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
         cost = views * seconds + (views - 1) * search.pace.evaluate("train")
         spare = budget.left() - search.pace.after_fit
         if cost > (spare if search.pace.epoch > spare else SHARE * spare):
-            plan.note(f"{named(count, views)}: left out, it would take {cost:.0f} s")
+            left = f"{max(0, spare):.0f} s are left"
+            plan.note(f"{named(count, views)}: left out, it would take about {cost:.0f} s, and {left}")
             continue
         other = search.tried(count, views)
         gains = best.found.losses - other.found.losses
