@@ -5,7 +5,7 @@ Labels in a table: data.file=labels.csv data.target=COLUMN.
 """
 
 import json
-import shlex  # room: reporting
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ class EvaluateSettings(Settings):
 def work(settings: dict[str, Any]) -> int:
     """Print the metrics and write them where `output` and `report` say."""
     # Here, so that mistakes in the settings are told before torch loads.
-    from graft.inference.evaluation import evaluate, labelled_images
+    from graft.inference.evaluation import evaluate, labelled_images, trained_on
     from graft.inference.runtimes import load_model
     from graft.memory import keep_freed_memory
 
@@ -71,6 +71,11 @@ def work(settings: dict[str, Any]) -> int:
     for name, value in found.metrics.items():
         sys.stdout.write(f"{name:<{width}}  {value:.4f}\n")
     sys.stdout.write(f"{len(samples)} images of {root}\n")
+    if settings["split"] is None and (seen := trained_on(checkpoint, samples)):
+        splits = shlex.quote(str(checkpoint.parent.parent / "splits.csv"))
+        sys.stdout.write(
+            f"the network was trained on {seen} of them; of its test images: data.splits={splits}\n"
+        )
     if output:
         figures = found.metrics | {"images": len(samples)}
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -96,7 +96,7 @@ def test_a_refused_command_keeps_a_folder_that_was_there(command: Command, tmp_p
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
         (["+optimizer.momentun=1"], ["momentun"]),
         (["resume=nothing.ckpt"], ["nothing.ckpt"]),
-        (["resume=last"], ["no run in logs/train/runs has a checkpoint", "resume=PATH"]),
+        (["resume=last"], ["no run in logs has a checkpoint", "resume=PATH"]),
         (["model.name=test_eficientnet"], ["test_efficientnet"]),
         (["model.weights=missing.pth"], ["missing.pth"]),
     ],

@@ -136,6 +136,22 @@ def test_numbers_of_a_table_are_measured_in_their_unit(script: Command, tmp_path
     assert "data.target is needed: write data.target=COLUMN" in result.stderr
 
 
+def test_images_that_the_network_was_trained_on_are_counted(
+    script: Command, tmp_path: Path, images: Path
+) -> None:
+    write_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", ["dark", "light"])
+    files = sorted(file.relative_to(images) for file in images.glob("*/*.jpg"))
+    rows = [f"{file},{file.parent},{'train' if n < 5 else 'test'}\n" for n, file in enumerate(files)]
+    (tmp_path / "run" / "splits.csv").write_text("path,target,split\n" + "".join(rows), encoding="utf-8")
+
+    all_of_them = script("evaluate.py", "run", f"data.root={images}")
+    of_the_test = script("evaluate.py", "run", f"data.root={images}", "data.splits=run/splits.csv")
+
+    assert "trained on 5 of them; of its test images: data.splits=run/splits.csv" in all_of_them.stdout
+    assert f"{len(files) - 5} images of" in of_the_test.stdout
+    assert "trained on" not in of_the_test.stdout
+
+
 def test_other_classes_are_listed(script: Command, tmp_path: Path, images: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "other.ckpt", ["bright", "light", "odd"])
     result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={images}")

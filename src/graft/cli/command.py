@@ -117,10 +117,10 @@ def newest_run(settings: Sequence[str], project: Path) -> Path:
     if named and (Path(named).expanduser() / "checkpoints" / "last.ckpt").is_file():
         return Path(named).expanduser()
     logs = Path(value_of(settings, "paths.logs") or project / "logs").expanduser()
-    runs = logs / "train" / "runs"
-    checkpoints = list(runs.glob("*/checkpoints/last.ckpt"))
+    folders = (logs, logs / "train" / "runs")  # the first holds runs with names of their own
+    checkpoints = [file for folder in folders for file in folder.glob("*/checkpoints/last.ckpt")]
     if not checkpoints:
-        raise UserError(f"resume=last: no run in {runs} has a checkpoint; write resume=PATH.")
+        raise UserError(f"resume=last: no run in {logs} has a checkpoint; write resume=PATH.")
     return max(checkpoints, key=lambda file: file.stat().st_mtime).parent.parent
 
 

@@ -14,13 +14,16 @@ from graft.cli.arguments import refuse_other_forms
 from graft.cli.checking import alternatives, fields_of, shown, validated
 from graft.cli.command import checkpoint_of
 from graft.cli.process import exit_code
-from graft.errors import UserError
+from graft.errors import UserError, suggestion
 from graft.settings import CountOrZero, Settings, Text, Words
 
 
 def as_checkpoint(text: str) -> Path:
     """Return the path; a run's folder means its best checkpoint."""
     file = Path(text).expanduser()
+    if not file.exists():
+        beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise UserError(f"there is no checkpoint {file}.{suggestion(file.name, beside)}")
     return checkpoint_of(file, "best") if file.is_dir() else file
 
 

@@ -71,8 +71,8 @@ def check_stratum_sizes(pool: list[Sample], missing: list[str]) -> None:
     for name, count in sorted(Counter(sample.stratum for sample in pool).items()):
         if count < needed:
             raise UserError(
-                f"class {name} has {count} images, but {needed} are needed for one in each of "
-                f"train, {', '.join(sorted(missing, reverse=True))}: add images or remove the class."
+                f"class {name} has {count} image{'s' * (count != 1)}, but {needed} are needed for one in "
+                f"each of train, {', '.join(sorted(missing, reverse=True))}: add images or remove the class."
             )
 
 

@@ -89,8 +89,8 @@ class FeatureCache:
             reason = f"they would take {size:.2g} GB, and cache.limit_gb={data.cache_room.limit_gb}"
             return self._use_images(reason, "raise it, or write features.cache=auto")
         if self.views == "auto" and data.augmentation.varies:
-            message = "features   %d views of each training image, all but one augmented (features.views)"
-            log.info(message, count)
+            several = f"{count} views of each training image, all but one augmented"
+            log.info("features   %s (features.views)", several if count > 1 else "not of augmented images")
         made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
 
         def folder_of(engine: str) -> Path:

@@ -12,6 +12,7 @@ from torch import Tensor
 from graft.data.sample import SPLITS, Sample
 from graft.data.sources import open_source
 from graft.data.splits_file import read_splits
+from graft.data.tables import read_rows
 from graft.errors import UserError
 from graft.inference.model import Model
 from graft.tasks.regression import Regression
@@ -69,6 +70,16 @@ def labelled_images(
         raise UserError(f"{problem}: {origin} has {', '.join(present)}.")
     chosen = [sample for sample in samples if not present or sample.split == (split or "test")]
     return source.root, chosen
+
+
+def trained_on(checkpoint: Path, samples: Sequence[Sample]) -> int:
+    """Return how many of the images have the path of a training image of the checkpoint's run."""
+    splits = checkpoint.parent.parent / "splits.csv"
+    if not splits.is_file():
+        return 0
+    rows = read_rows(splits, errors="surrogateescape")[1].values()
+    trained = {row["path"] for row in rows if row.get("split") == "train"}
+    return sum(sample.path in trained for sample in samples)
 
 
 def refuse_other_columns(root: Path, samples: Sequence[Sample], task: Task) -> None:

@@ -10,6 +10,7 @@ from graft.models.checkpoints import save_atomically
 from graft.recipes import budget
 from graft.recipes.plan import Plan, read_plan
 from graft.training.module import TransferModule
+from graft.training.summary import plural
 
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
@@ -37,7 +38,7 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
     plan.settings |= {"freeze": 1, "trainer.max_epochs": 1 + epochs, "finetuning.norm": "frozen"}
     plan.settings |= {"learning_rate": rate, "finetuning.head_lr_multiplier": 1.0}
     plan.fit_until = budget.now() + seconds
-    plan.note(f"fine-tuning for {epochs} epochs: {reason}")
+    plan.note(f"fine-tuning for {plural(epochs, 'epoch')}: {reason}")
 
 
 class FollowPlan(L.Callback):

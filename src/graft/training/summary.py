@@ -17,6 +17,7 @@ from graft.preprocessing import Preprocessing
 
 PROJECT = Path(__file__).resolve().parents[3]
 MOST_CLASSES = 10  # More are counted, not named, so that the header stays short.
+MENTIONED = 1.05  # the largest class in terms of the smallest
 
 
 def data_summary(images: LabelledImages) -> str:
@@ -33,7 +34,8 @@ def target_summary(images: LabelledImages) -> str:
     if len(columns) > MOST_CLASSES:
         shown = f"{len(columns)} of {min(counts)} to {max(counts)} images"
     uneven = max(counts) / max(1, min(counts))
-    return f"classes  {shown} in train (largest {uneven:.1f} times the smallest)"
+    compared = f" (largest {uneven:.1f} times the smallest)" if uneven >= MENTIONED else ""
+    return f"classes  {shown} in train{compared}"
 
 
 def network_summary(classifier: Classifier, preprocessing: Preprocessing) -> str:

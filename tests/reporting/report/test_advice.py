@@ -33,6 +33,8 @@ GOOD = Facts(
         ({"class_counts": (100, 600)}, "loss.class_weights=balanced"),
         ({"class_counts": (300, 600), "worst": MISSED}, "loss.class_weights=balanced"),
         ({"train_loss": 0.05, "val_loss": 0.5}, "augmentation=standard"),
+        ({"train_loss": 0.05, "val_loss": 0.5, "best_epoch": 8}, "augmentation=standard freeze=true"),
+        ({"train_loss": 0.05, "val_loss": 0.5, "only_head": True}, "head.solver=lbfgs"),
         ({"best_epoch": 8}, "trainer.max_epochs=16"),
         ({"only_head": True}, "finetuning=lp_ft"),
         ({"only_head": True, "train_images": 2000}, "freeze=false"),
@@ -53,6 +55,8 @@ def test_few_images_are_said_to_be_few() -> None:
     first, second = advise(wide)
     assert "10 test images leave the accuracy between 70.0 % and 100.0 %" in first.seen
     assert "20 training images" in second.seen
+    (_, even) = advise(replace(wide, class_counts=(20, 20)))
+    assert even.seen.startswith("A class has 20 training images. More images help")
     (grouped, _) = advise(replace(wide, test_groups=3))
     assert "10 test images of 3 groups" in grouped.seen
     assert "more groups narrow this" in grouped.seen

@@ -29,7 +29,7 @@ def choose_engine(setting: str, images: int, has_run: Callable[[str], bool]) -> 
         return setting, f"features.engine={setting}"
     names = [*filter(is_installed, CONVERTED), "torch"]
     if stored := [name for name in names if has_run(name)]:
-        return stored[0], "it computed those that are stored"
+        return stored[0], "the one that computed what is stored"
     if len(names) > 1 and images < WORTH_CONVERTING:
         return "torch", f"{names[0]} pays from {WORTH_CONVERTING} images on"
     return names[0], "the fastest that is installed"

@@ -40,6 +40,7 @@ class Facts:
     epochs: int = 0
     can_train_longer: bool = True  # not a head that was solved, nor a recipe with epochs of its own
     takes_class_weights: bool = True  # whether the loss does
+    can_be_solved: bool = True  # whether the head is linear and minimises cross-entropy
     group_setting: str = "data.keep_together"  # which keeps images together
 
 
@@ -93,10 +94,13 @@ def about_trust(facts: Facts) -> Iterator[Advice]:
 
 def about_imbalance(facts: Facts) -> Iterator[Advice]:
     counts, worst = facts.class_counts, facts.worst
-    if counts and min(counts) < FEW:
-        seen = f"The smallest {facts.kind} has {min(counts)} training images."
-        yield Advice(f"{seen} More images of it help more than any setting.")
     ratio = max(counts) / max(1, min(counts)) if counts else 1.0
+    if counts and min(counts) < FEW:
+        fewest = f"has {min(counts)} training images. More images"
+        if ratio >= RATHER_UNEVEN:
+            yield Advice(f"The smallest {facts.kind} {fewest} of it help more than any setting.")
+        else:
+            yield Advice(f"A {facts.kind} {fewest} help more than any setting.")
     seen, is_low = "", False
     if worst is not None and worst.recall is not None and worst.recall.value < LOW_RECALL:
         is_low, missed = True, round(worst.images * (1 - worst.recall.value))
@@ -122,11 +126,15 @@ def about_training(facts: Facts) -> Iterator[Advice]:
     if facts.train_loss is not None and facts.val_loss is not None:
         gap = facts.val_loss - facts.train_loss
         overfitted = gap > FAR and facts.train_loss < OVERFITTED * facts.val_loss
-    if overfitted:
+    if overfitted and facts.can_train_longer:
         seen = f"The training loss ({facts.train_loss:.3f}) is far below that of validation"
-        seen += f" ({facts.val_loss:.3f}): the model is overfitting. Augment more, or train fewer stages:"
-        yield Advice(seen, "augmentation=standard" + ("" if facts.only_head else " freeze=true"))
-    if facts.can_train_longer and facts.best_epoch is not None and facts.best_epoch == facts.epochs:
+        cure, settings = "Augment more, or train fewer stages:", "augmentation=standard freeze=true"
+        if facts.only_head:
+            cure, settings = "Augment more:", "augmentation=standard features.views=4"
+        if facts.only_head and facts.can_be_solved:
+            cure, settings = "Let the validation images choose an L2 strength:", "head.solver=lbfgs"
+        yield Advice(f"{seen} ({facts.val_loss:.3f}): the model is overfitting. {cure}", settings)
+    elif facts.can_train_longer and facts.best_epoch is not None and facts.best_epoch == facts.epochs:
         seen = f"The last epoch ({facts.epochs}) was the best: it may not have finished."
         yield Advice(f"{seen} Train longer:", f"trainer.max_epochs={2 * facts.epochs}")
     of_a_class = facts.train_images / max(1, len(facts.class_counts))

@@ -140,8 +140,17 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
         epochs=int(run.metrics["epoch"]),
         can_train_longer=bool(run.phases[-1].head_learning_rate) and not settings.get("recipe"),
         takes_class_weights="class_weights" in settings["loss"],
+        can_be_solved=can_be_solved(settings),
         group_setting="data.group_column" if "file" in settings["data"] else "data.keep_together",
     )
+
+
+def can_be_solved(settings: Mapping[str, Any]) -> bool:
+    """Return whether head.solver=lbfgs would fit the head that was trained by steps."""
+    head = settings["head"]
+    is_linear = head["hidden"] is None and not head["dropout"]
+    minimises = settings["loss"]["_target_"] == "torch.nn.CrossEntropyLoss"
+    return is_linear and minimises and head.get("solver", "") is None
 
 
 def described(group: Mapping[str, Any]) -> str:
