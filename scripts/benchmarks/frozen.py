@@ -26,7 +26,7 @@ def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: Path |
         ways[name] = partial(run, [f"{WAYS}/forward_pass.py", str(root), memory])
     ways[FIRST] = partial(graft, root, work, epochs, "augmentation=none", is_first=True)
     ways["Graft, again"] = partial(graft, root, work, epochs, "augmentation=none")
-    ways["Graft, augmented"] = partial(graft, root, work, epochs, is_first=True)
+    ways["Graft, augmented"] = partial(graft, root, work, epochs, "features.views=8", is_first=True)
     # They take as long as the classic loop, which is what all are compared with.
     runs = paired(ways, repetitions, once=("plain Lightning", "AutoTimm"))
     rows = [row(name, found, runs[CLASSIC]) for name, found in runs.items() if name not in PASSES]
