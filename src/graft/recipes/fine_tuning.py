@@ -15,6 +15,7 @@ from graft.training.summary import plural
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
+GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 was better than 0.003 (docs/results.md).
 AVERAGES = 3  # validations of averages that time is kept for
 EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
 
@@ -22,8 +23,8 @@ EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's
 def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, left: float) -> None:
     """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
 
-    It begins with the solved head, at the backbone's rate: a head's own is for one that begins at random. The
-    norms are frozen, since the head was fitted to features of their statistics.
+    It begins with the solved head, at a third of the backbone's rate for all layers: the rates are for a head
+    that begins at random. The norms are frozen, since the head was fitted to features of their statistics.
     """
     plan.seconds_after_fit = pace.after_fit
     seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
@@ -34,7 +35,7 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
         plan.note(f"no fine-tuning: {reason}")
         return
     given, own = settings["learning_rate"], settings["optimizer"]["lr"]
-    rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"]
+    rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"] / GENTLER
     plan.settings |= {"freeze": 1, "trainer.max_epochs": 1 + epochs, "finetuning.norm": "frozen"}
     plan.settings |= {"learning_rate": rate, "finetuning.head_lr_multiplier": 1.0}
     plan.fit_until = budget.now() + seconds
