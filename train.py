@@ -3,7 +3,10 @@
 import sys
 from pathlib import Path
 
-from graft.cli.command import main
+try:
+    from graft.cli.command import main
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error.name} is not installed here: write make setup, then source .venv/bin/activate.")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:], Path(__file__).resolve().parent))

@@ -1,6 +1,7 @@
 """What a notebook imports: `graft.train` is the command, `graft.load` a trained model."""
 
 import csv
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,12 @@ def test_a_run_from_python_is_the_commands_and_its_folder_a_model(images: Path, 
     model = graft.load(run.folder)
     predicted = model.predict([images / path for path in written])
     assert [prediction.label for prediction in predicted] == list(written.values())
+
+
+def test_a_python_without_the_packages_is_told_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "graft.cli.command", None)
+    with pytest.raises(SystemExit, match="is not installed here: write make setup"):
+        runpy.run_path(str(PROJECT / "train.py"))
 
 
 @pytest.mark.parametrize(

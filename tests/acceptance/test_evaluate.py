@@ -147,7 +147,8 @@ def test_images_that_the_network_was_trained_on_are_counted(
     all_of_them = script("evaluate.py", "run", f"data.root={images}")
     of_the_test = script("evaluate.py", "run", f"data.root={images}", "data.splits=run/splits.csv")
 
-    assert "trained on 5 of them; of its test images: data.splits=run/splits.csv" in all_of_them.stdout
+    assert "trained on 5 of them, so the figures are too optimistic" in all_of_them.stdout
+    assert "for its test images only, add data.splits=run/splits.csv" in all_of_them.stdout
     assert f"{len(files) - 5} images of" in of_the_test.stdout
     assert "trained on" not in of_the_test.stdout
 
@@ -175,5 +176,5 @@ def test_unreadable_images_are_listed(script: Command, images: Path, checkpoint:
     result = script("evaluate.py", f"checkpoint={checkpoint}", f"data.root={images}")
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert "1 unreadable images" in line
+    assert "1 unreadable image: " in line
     assert "broken.jpg" in line

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "data": {"batch_size": 4, "balanced": False, "limit": None},
     "callbacks": {},
     "learning_rate": None,
+    "calibrate": False,
 }
 
 

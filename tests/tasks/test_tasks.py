@@ -44,6 +44,16 @@ def test_a_number_that_is_none_is_refused(text: str) -> None:
         task_of("regression", ()).read({"height": text})
 
 
+def test_the_rarer_of_two_classes_is_the_positive_one() -> None:
+    def positive(*classes: str) -> object:
+        return vars(task_of("multiclass", ()).fitted([(name,) for name in classes], []))["positive"]
+
+    assert positive("sick", "well", "well") == "sick"
+    assert positive("sick", "sick", "well") == "well"
+    assert positive("sick", "well") == "well"
+    assert positive("a", "b", "c") is None
+
+
 def test_a_class_must_not_be_empty() -> None:
     task = task_of("multiclass", ())
     assert task.read({"label": " cat "}) == ("cat",)

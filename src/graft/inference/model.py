@@ -96,7 +96,8 @@ class Model:
         bad = [f"{path} ({error})" for path, output, error in rows if output is None]
         if bad:
             named = "; ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-            raise UserError(f"{len(bad)} unreadable images: {named}. Fix or remove them.")
+            images = "1 unreadable image" if len(bad) == 1 else f"{len(bad)} unreadable images"
+            raise UserError(f"{images}: {named}. Fix or remove them.")
         outputs = [output for _, output, _ in rows if output is not None]
         return torch.stack(outputs) if outputs else torch.empty(0, len(self.task.columns))
 

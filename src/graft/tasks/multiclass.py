@@ -19,9 +19,11 @@ class Multiclass(Task):
     """Targets are class indices `[B]`, logits `[B, C]`; probabilities are their softmax.
 
     `temperature` divides the logits before the softmax (Guo et al. 2017); metrics use the network's own.
+    `positive` is the rarer of two classes among the training images: its recall is the sensitivity.
     """
 
     temperature: float = 1.0
+    positive: str | None = None
 
     name = "multiclass"
     has_classes = True
@@ -39,7 +41,10 @@ class Multiclass(Task):
 
     def fitted(self, targets: Sequence[Target], names: Sequence[str]) -> Self:
         del names
-        return replace(self, columns=tuple(sorted({target[0] for target in targets})))
+        counts = Counter(target[0] for target in targets)
+        columns = tuple(sorted(counts))
+        rarer = min(reversed(columns), key=lambda name: counts[name]) if len(columns) == 2 else None
+        return replace(self, columns=columns, positive=rarer)
 
     def encode(self, target: Target) -> Tensor:
         return torch.tensor(self.columns.index(target[0]))

@@ -40,6 +40,7 @@ class References(HTMLParser):
 
 def write_page_of(tmp_path: Path, class_names: list[str], labels: list[int], predicted: list[int]) -> str:
     """Return the page of a model with these predictions, every one with a probability of 0.9."""
+    tmp_path.mkdir(exist_ok=True)
     probabilities = torch.full((len(labels), len(class_names)), 0.1 / max(1, len(class_names) - 1))
     probabilities[torch.arange(len(labels)), torch.tensor(predicted)] = 0.9
     samples = []
@@ -66,6 +67,16 @@ def test_names_are_escaped_and_nothing_outside_is_referred_to(tmp_path: Path) ->
     assert not {"script", "link", "iframe", "object"} & set(found.tags)
     assert not re.search(r"https?://|url\((?!#)|@import", page)
     assert "default-src 'none'" in page
+
+
+def test_images_that_the_network_was_trained_on_are_counted_at_the_top(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert "Training images:" not in write_page_of(run, ["a", "b"], [0, 1, 0], [0, 1, 0])
+
+    (tmp_path / "splits.csv").write_text("path,target,split\n0.png,a,train\n1.png,b,val\n", encoding="utf-8")
+
+    page = write_page_of(run, ["a", "b"], [0, 1, 0], [0, 1, 0])
+    assert "the network was trained on 1 of these images" in page
 
 
 def test_a_class_without_images_and_a_model_without_mistakes_have_a_page(tmp_path: Path) -> None:
@@ -127,7 +138,7 @@ def with_settings(run: FinishedRun, **settings: object) -> FinishedRun:
 def test_the_head_of_the_page_says_what_is_missed_and_that_a_run_is_limited(make_record: MakeRecord) -> None:
     targets = [("sick",)] * 4 + [("well",)] * 12
     logits = torch.tensor([[1.0, 0.0]] + [[0.0, 1.0]] * 15)  # One of the four sick is found.
-    run = make_record(task_of("multiclass", ("sick", "well")), targets, logits)
+    run = make_record(task_of("multiclass", ("sick", "well"), positive="sick"), targets, logits)
     page = page_of(run)
     head = page[page.index("<header>") : page.index("</header>")]
     assert "lowest recall: sick, 3 of 4 images missed" in head

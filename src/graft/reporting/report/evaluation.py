@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graft.data.sample import Sample
 from graft.data.threads import usable_cpus
-from graft.inference.evaluation import Evaluation
+from graft.inference.evaluation import Evaluation, trained_on
 from graft.inference.explanation import Overlays
 from graft.inference.model import Model
 from graft.reporting.report.data import data_parts
@@ -39,6 +39,7 @@ def write_evaluation_report(
         **data_parts(root, {name: samples}, task, preprocessing, name),
         **parts_of_test(tested),
         "limit": None,
+        "trained_on": trained_on(checkpoint, samples),
         "training": None,
         "advice": [],
         "provenance": {"model": checkpoint},

@@ -33,6 +33,7 @@ from graft.reporting.report.statistics import (
     group_numbers,
 )
 from graft.reporting.settings import bands_of
+from graft.tasks.multiclass import Multiclass
 from graft.tasks.prediction_table import joined
 from graft.tasks.task import Task
 
@@ -110,9 +111,11 @@ def parts_of_test(tested: Outcome) -> Parts:
 
 
 def positive_class(tested: Outcome) -> int | None:
-    """Return the column of the class that is looked for: the rarer one of two, else none."""
-    is_true = tested.is_true.sum(dim=0)
-    return (0 if is_true[0] < is_true[1] else 1) if len(is_true) == 2 and tested.task.has_classes else None
+    """Return the column of the class that is looked for, whatever images are measured; None without one."""
+    task = tested.task
+    if not isinstance(task, Multiclass) or task.positive is None:
+        return None
+    return task.columns.index(task.positive)
 
 
 def rates(classes: Sequence[ClassFigures], positive: int | None) -> dict[str, Estimate]:
