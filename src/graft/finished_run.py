@@ -51,6 +51,7 @@ class FinishedRun:
     checkpoint: Path
     is_first_process: bool = True
     lower_is_better: bool = False  # of the monitored metric
+    views: int | None = None  # of a training image, whose features were cached; all but the first augmented
 
     @property
     def tested(self) -> Sequence[Sample]:

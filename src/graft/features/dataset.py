@@ -23,6 +23,11 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
         self.labels = torch.stack([torch.as_tensor(label) for label in views.labels])
         self.width = store.width
 
+    @property
+    def views(self) -> int:
+        """Of each image; all but the first are augmented."""
+        return int(self.locations.shape[1])
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -33,7 +38,7 @@ class FeatureDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
         """Return features `[B, width]` and labels `[B, ...]`."""
         indices = [index for index, _ in keys]
-        views = [0 if seed is None else seed % self.locations.shape[1] for _, seed in keys]
+        views = [0 if seed is None else seed % self.views for _, seed in keys]
         return self._rows(self.locations[indices, views]), self.labels[indices]
 
     def part(

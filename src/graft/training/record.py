@@ -62,6 +62,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
         splits=images.samples,
         preprocessing=run.data.preprocessing,
         phases=phase_records(run.module),
+        views=getattr(run.data.features.get("train"), "views", None),
         history=run.history,
         metrics=metrics,
         logits=tested.logits,

@@ -152,6 +152,17 @@ def test_the_head_of_the_page_says_what_is_missed_and_that_a_run_is_limited(make
     assert "A limited run:" in page_of(with_settings(run, data={**run.settings["data"], "limit": 20}))
 
 
+@pytest.mark.parametrize(
+    ("views", "shown"), [(1, "none (features.views)"), (3, "Augmentation"), (None, "Augm")]
+)
+def test_augmentation_that_was_not_used_is_not_shown(
+    make_record: MakeRecord, views: int | None, shown: str
+) -> None:
+    task = task_of("multiclass", ("a", "b"))
+    page = page_of(make_record(task, [("a",), ("b",)], torch.eye(2), views=views))
+    assert re.search(rf"augmentation</th><td[^>]*>{re.escape(shown)}", page)
+
+
 def test_one_learning_rate_is_shown_the_one_that_was_used(make_record: MakeRecord) -> None:
     run = make_record(task_of("multiclass", "ab"), [("a",), ("b",)], torch.eye(2))
     phase = replace(run.phases[0], head_learning_rate=0.0123)

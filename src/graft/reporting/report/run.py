@@ -67,7 +67,7 @@ def training_rows(run: FinishedRun) -> dict[str, str]:
         "optimizer": described({k: v for k, v in settings["optimizer"].items() if k != "lr"}),
         "learning rate": learning_rate(run),
         "learning-rate schedule": described(settings["scheduler"]),
-        "augmentation": described(settings["augmentation"]),
+        "augmentation": "none (features.views)" if run.views == 1 else described(settings["augmentation"]),
         "loss": described(settings["loss"]) + options(settings["regularisation"]),
         "batch": f"{settings['data']['batch_size']} images",
         "epochs": f"{run.metrics['epoch']}; epoch {best} was the best by {settings['monitor']}",
