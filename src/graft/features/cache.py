@@ -90,7 +90,10 @@ class FeatureCache:
             return self._use_images(reason, "raise it, or write features.cache=auto")
         if self.views == "auto" and data.augmentation.varies:
             several = f"{count} views of each training image, all but one augmented"
-            log.info("features   %s (features.views)", several if count > 1 else "not of augmented images")
+            log.info(
+                "features   %s (features.views)",
+                several if count > 1 else "1 view of each training image, not augmented",
+            )
         made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
 
         def folder_of(engine: str) -> Path:
