@@ -67,7 +67,7 @@ class Pace:
 def measured_pace(
     classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer, ending: float
 ) -> Pace:
-    """Return the pace of a batch, the second of each kind: the first also makes ready.
+    """Return the pace of a few images, the second time of each kind: the first also makes ready.
 
     Reading is counted as if nothing else went on, since workers share the processors with the network.
     Weights and statistics stay as they are; all parameters are trainable afterwards.

@@ -15,7 +15,7 @@ from graft.training.summary import plural
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
-GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 was better than 0.003 (docs/results.md).
+GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 validated better than 0.003 (docs/results.md).
 AVERAGES = 3  # validations of averages that time is kept for
 EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
 
