@@ -73,8 +73,9 @@ def work(settings: dict[str, Any]) -> int:
     sys.stdout.write(f"{len(samples)} images of {root}\n")
     if settings["split"] is None and (seen := trained_on(checkpoint, samples)):
         splits = shlex.quote(str(checkpoint.parent.parent / "splits.csv"))
-        sys.stdout.write(f"the network was trained on {seen} of them, so the figures are too optimistic; ")
-        sys.stdout.write(f"for its test images only, add data.splits={splits}\n")
+        same = f"{seen} of them have the paths of images that the network was trained on"
+        sys.stdout.write(f"{same}: if they are the same, this is too optimistic; ")
+        sys.stdout.write(f"for its test images, add data.splits={splits}\n")
     if output:
         figures = found.metrics | {"images": len(samples)}
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

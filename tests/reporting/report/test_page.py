@@ -76,7 +76,7 @@ def test_images_that_the_network_was_trained_on_are_counted_at_the_top(tmp_path:
     (tmp_path / "splits.csv").write_text("path,target,split\n0.png,a,train\n1.png,b,val\n", encoding="utf-8")
 
     page = write_page_of(run, ["a", "b"], [0, 1, 0], [0, 1, 0])
-    assert "the network was trained on 1 of these images" in page
+    assert "1 of these images have the paths of images that the network was trained on" in page
 
 
 def test_a_class_without_images_and_a_model_without_mistakes_have_a_page(tmp_path: Path) -> None:
