@@ -19,13 +19,13 @@ from graft.data.module import ImageDataModule
 from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
 from graft.features.extraction import MOST_AT_ONCE, extract_missing
-from graft.features.folding import folded
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import EXTENSION, FeatureStore
 from graft.features.views import Views
 from graft.models.classifier import Classifier
 from graft.models.engines.choice import EngineError, choose_engine, converted, with_version
 from graft.models.engines.run import Run
+from graft.models.folding import folded
 from graft.models.freezing import Phase
 
 log = logging.getLogger(__name__)

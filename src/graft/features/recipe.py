@@ -20,9 +20,9 @@ SOURCES = (
     "data/images.py",
     "data/resizing.py",
     "data/transforms.py",
-    "features/folding.py",
     "models/classifier.py",
     "models/engines/*.py",
+    "models/folding.py",
     "preprocessing.py",
 )
 

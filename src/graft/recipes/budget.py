@@ -11,7 +11,8 @@ from torch import nn
 
 from graft.data.module import ImageDataModule
 from graft.models.classifier import Classifier
-from graft.models.freezing import hold_frozen
+from graft.models.folding import FoldedTraining
+from graft.models.freezing import Phase, apply_phase, hold_frozen, named_stages
 
 UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
 ENDING = 10.0  # seconds that drawing the report and ending Python take, at least ...
@@ -70,7 +71,7 @@ def measured_pace(
     """Return the pace of a few images, the second time of each kind: the first also makes ready.
 
     Reading is counted as if nothing else went on, since workers share the processors with the network.
-    Weights and statistics stay as they are; all parameters are trainable afterwards.
+    Weights and statistics stay as they are; all but the norms is trainable afterwards.
     """
     dataset, device = data.dataset("train", augmented=True), trainer.strategy.root_device
     count = min(MOST_TIMED, data.batch_size, len(dataset))
@@ -79,11 +80,13 @@ def measured_pace(
         torch.stack(part).to(device) for part in zip(*(dataset[i, i] for i in range(count)), strict=True)
     )
     times.append(now())
-    classifier.to(device).requires_grad_(True).train()
-    hold_frozen(classifier, norm="frozen")
+    everything = Phase("everything", tuple(named_stages(classifier)), 1)
+    apply_phase(classifier.to(device), everything, norm="frozen")
+    hold_frozen(classifier.train(), norm="frozen")
+    forward = FoldedTraining(classifier)
     for is_training in (False, False, True, True):
         with torch.set_grad_enabled(is_training), trainer.precision_plugin.forward_context():
-            value = loss(classifier(images).float(), targets)
+            value = loss(forward(images)[0].float(), targets)
         if is_training:
             value.backward()
         value.item()  # Waits for a GPU.

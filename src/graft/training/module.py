@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from graft.models.checkpoints import DESCRIPTION
 from graft.models.classifier import Classifier
+from graft.models.folding import FoldedTraining
 from graft.models.freezing import HEAD, Phase, apply_phase, hold_frozen
 from graft.tasks.measurements import Measurements
 from graft.tasks.task import Task
@@ -72,7 +73,7 @@ class TransferModule(L.LightningModule):
         self.mix = mix
         self.is_compiled = compiled
         self.train_forward: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
-        self.train_forward = classifier.forward_with_auxiliary
+        self.train_forward = FoldedTraining(classifier)
         # Written into every checkpoint: how the classifier is built, and what a resumed run has to share.
         self.description: dict[str, Any] = {}
         self.position = Position()
@@ -95,11 +96,11 @@ class TransferModule(L.LightningModule):
         """Enter a phase: make exactly its parameters trainable, and compile the training step anew."""
         self.position = position
         apply_phase(self.classifier, self.phase, self.norm)
-        self.train_forward = self.classifier.forward_with_auxiliary
+        self.train_forward = FoldedTraining(self.classifier)
         if self.is_compiled and self.phase.trainable != (HEAD,):
             # The graph of the phase before has no gradients for what is trainable now (pytorch#139476).
             torch.compiler.reset()
-            self.train_forward = torch.compile(self.train_forward)
+            self.train_forward = torch.compile(self.classifier.forward_with_auxiliary)
         self.train(self.training)  # Frozen parts go to evaluation mode.
 
     def use_task(self, task: Task) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from graft.data.module import ImageDataModule
 from graft.errors import UserError
+from graft.models.folding import FoldedTraining
 from graft.training.module import Batch, TransferModule
 from graft.training.optimizers import LearningRates, parameter_groups
 
@@ -78,7 +79,7 @@ def range_test(module: TransferModule, data: ImageDataModule, device: torch.devi
     rates: list[float] = []
     losses: list[float] = []
     trial = copy.deepcopy(module).to(device).train()
-    trial.train_forward = trial.classifier.forward_with_auxiliary  # A compiled one is the module's.
+    trial.train_forward = FoldedTraining(trial.classifier)  # A compiled one is the module's.
     with isolate_rng():
         rates_of_groups = replace(trial.learning_rates, head=trial.phase.rate_factor)
         optimizer = trial.make_optimizer(parameter_groups(trial.classifier, rates_of_groups))
