@@ -18,9 +18,13 @@ WEIGHT_DECAY = 0.01
 
 def pretrained(classes: int, name: str = "efficientnet_lite0") -> nn.Sequential:
     """Return backbone and head in contiguous memory, as every network comes."""
-    source = "packaged" if name == "efficientnet_lite0" else "torchvision"
+    source = source_of(name)
     backbone = build_backbone(source, name, weights="default" if source == "packaged" else None)
     return nn.Sequential(backbone.network, nn.Linear(backbone.num_features, classes))
+
+
+def source_of(name: str) -> str:
+    return "packaged" if name == "efficientnet_lite0" else "torchvision"
 
 
 def loaders(root: Path, workers: int = 1) -> dict[str, DataLoader]:

@@ -1,4 +1,4 @@
-"""Fine-tuning ResNet18 on one batch in memory: images a second of one way, after a warm-up."""
+"""Fine-tuning a network on one batch in memory: images a second of one way, after a warm-up."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.ways.network import LEARNING_RATE, pretrained
+from benchmarks.ways.network import LEARNING_RATE, pretrained, source_of
 from benchmarks.ways.plain_lightning import Module
 from graft.memory import keep_freed_memory
 from graft.models.backbones import build_backbone, build_head
@@ -24,7 +24,7 @@ from graft.training.module import Position, TransferModule
 from graft.training.optimizers import LearningRates
 from graft.training.schedulers import cosine
 
-NAME, BATCH, WARM_UP, STEPS = "resnet18", 32, 3, 12
+BATCH, WARM_UP, STEPS = 32, 3, 12
 
 
 class Clock(L.Callback):
@@ -41,11 +41,15 @@ class Clock(L.Callback):
             self.seconds = time.perf_counter() - self.began
 
 
-def bare(channels_last: bool) -> float:
+def bare(name: str, norm: str, channels_last: bool) -> float:
     """Return the seconds of the steps in a bare loop."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    network = pretrained(2, NAME).train().to(memory_format=memory_format)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
+    network = pretrained(2, name).train().to(memory_format=memory_format)
+    for module in network.modules() if norm == "frozen" else ():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval().requires_grad_(False)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
     images, labels = batch()
     images = images.contiguous(memory_format=memory_format)
     began = 0.0
@@ -75,9 +79,9 @@ def fitted(module: L.LightningModule) -> float:
     return clock.seconds
 
 
-def graft() -> TransferModule:
+def graft(name: str, norm: str) -> TransferModule:
     """Return Graft's module in the phase in which everything is trainable."""
-    backbone = build_backbone("torchvision", NAME, weights=None)
+    backbone = build_backbone(source_of(name), name, weights=None)
     classifier = Classifier(backbone, build_head(backbone, 2))
     module = TransferModule(
         classifier,
@@ -87,6 +91,7 @@ def graft() -> TransferModule:
         scheduler=partial(cosine, warmup=0.0),
         learning_rates=LearningRates(LEARNING_RATE),
         phases=[Phase("everything", tuple(named_stages(classifier)), 1)],
+        norm=norm,
     )
     module.begin(Position())
     return module
@@ -110,22 +115,22 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(BATCH, 3, 224, 224), torch.arange(BATCH) % 2
 
 
-def main(way: str) -> None:
-    """Print the images a second of a way."""
+def main(way: str, name: str, norm: str) -> None:
+    """Print the images a second of a way; `norm` is train or frozen."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
     if way.endswith("memory kept"):
         keep_freed_memory()
     if way.startswith("bare loop"):
-        seconds = bare("channels last" in way)
+        seconds = bare(name, norm, "channels last" in way)
     elif way == "plain Lightning":
-        seconds = fitted(Module(2, STEPS, frozen=False, name=NAME))
+        seconds = fitted(Module(2, STEPS, frozen=False, name=name))
     else:
         keep_freed_memory()
-        seconds = fitted(graft())
+        seconds = fitted(graft(name, norm))
     sys.stdout.write(json.dumps({"speed": BATCH * STEPS / seconds}) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

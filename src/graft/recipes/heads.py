@@ -12,7 +12,7 @@ from graft.data.cache_folders import RECIPE
 from graft.data.labelled_images import LabelledImages
 from graft.data.splits import group_of
 from graft.errors import UserError
-from graft.features.cache import FeatureCache
+from graft.features.cache import FeatureCache, number_of_views
 from graft.features.cross_validation import CrossValidation, cross_validated
 from graft.features.dataset import FeatureDataset
 from graft.features.recipe import recipe, recipe_digest
@@ -68,6 +68,7 @@ class HeadSearch:
             self.wide.backbone.remove_auxiliary_heads()
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
         self.pace = measured_pace(self.wide, self.data, loss, trainer, ending)
+        self.views = number_of_views("auto", self.data, Phase("head", (HEAD,), SEVERAL_VIEWS))
         self.cached: dict[int, FeatureDataset] = {}  # by the number of views
 
     def tried(self, count: int, views: int) -> Head:
@@ -118,7 +119,7 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
     best = search.tried(search.own, 1)
     seconds = before - budget.left()
     plan.note(described(best))
-    for count, views in ((search.most, 1), (None, SEVERAL_VIEWS if search.data.augmentation.varies else 1)):
+    for count, views in ((search.most, 1), (None, search.views)):
         count = count or best.stages
         if (count, views) == (best.stages, best.views):
             continue
