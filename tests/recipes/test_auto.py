@@ -18,7 +18,9 @@ from graft.finished_run import FinishedRun
 from graft.models.checkpoints import load_classifier
 from graft.recipes.auto import fit_within_budget
 from graft.recipes.fine_tuning import FollowPlan
+from graft.recipes.result import images_gained
 from graft.training.callbacks.checkpoints import BestAndLast
+from graft.training.callbacks.predictions import Predictions
 from graft.training.run import train
 from tests.conftest import Command, MakeConfig, assert_equal, run_checkpoint
 
@@ -53,7 +55,7 @@ def plan_of(run: Path) -> dict[str, Any]:
 
 
 def kept_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.recipes.soup.shutil.rmtree", lambda folder: None)
+    monkeypatch.setattr("graft.recipes.result.shutil.rmtree", lambda folder: None)
 
 
 def test_time_for_no_epoch_gives_the_best_head_and_its_command_repeats_it(
@@ -165,6 +167,7 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
 ) -> None:
     kept_weights(monkeypatch)
     monkeypatch.setattr(BestAndLast, "rank", lambda callback, measured: (0.0, 0.0))  # All epochs join.
+    monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (1, 0.5))
 
     found = auto(make_config(*RECIPE, "time_budget=13s"))
 
@@ -174,7 +177,7 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     average = load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict()
     for name, value in average.items():
         if value.is_floating_point():
-            torch.testing.assert_close(value, sum(epoch[name] for epoch in epochs) / 3)
+            torch.testing.assert_close(value, sum(epoch["weights"][name] for epoch in epochs) / 3)
     saved = run_checkpoint(run, "best")["validation"]
     loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
@@ -185,6 +188,35 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
     names = [name for name in found.metrics if name.startswith(("test/", "val/"))]
     assert [again.metrics[name] for name in names] == [found.metrics[name] for name in names]
+
+
+def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_solved_head(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_weights(monkeypatch)
+    monkeypatch.setattr(BestAndLast, "rank", lambda callback, measured: (0.0, 0.0))  # The last epoch is best.
+    monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (2, 2.0))
+
+    found = auto(make_config(*RECIPE, "time_budget=13s"))
+
+    plan, run = plan_of(tmp_path / "run"), tmp_path / "run"
+    assert plan["averaged"] == [1]
+    assert any(step.startswith("fine-tuning has +2 validation images right") for step in plan["steps"])
+    assert any(step.startswith("result: the solved head, ") for step in plan["steps"])
+    head = torch.load(run / "checkpoints" / "epochs" / "1.pt", weights_only=True)
+    assert_equal(load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict(), head["weights"])
+    assert found.metrics["best_epoch"] == 1
+    loss = torch.nn.functional.cross_entropy(*head["validation"].values()).item()
+    assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
+
+
+def test_the_gain_is_the_difference_of_images_that_only_one_has_right() -> None:
+    targets = torch.tensor([0, 0, 0, 0, 1])
+    before, after = (
+        Predictions(torch.nn.functional.one_hot(torch.tensor(named), 2).float(), targets)
+        for named in ([0, 1, 1, 1, 1], [1, 0, 0, 0, 1])
+    )
+    assert images_gained(before, after) == (2, 2.0)  # Three are right now, one no longer.
 
 
 def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> None:

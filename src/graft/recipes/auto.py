@@ -17,7 +17,7 @@ from graft.recipes.budget import Budget
 from graft.recipes.fine_tuning import EPOCHS, FollowPlan, plan_fine_tuning
 from graft.recipes.heads import SOLVED, HeadSearch, choose_head, with_interval
 from graft.recipes.plan import Plan, read_plan, with_values
-from graft.recipes.soup import average_epochs
+from graft.recipes.result import choose_result
 from graft.training import run
 from graft.training.building import build_task
 from graft.training.record import Fitted
@@ -40,7 +40,7 @@ def fit_within_budget(settings: dict[str, Any], started: float | None = None) ->
     chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
     fitted = run.fit(chosen)
     fitted.began = began
-    average_epochs(fitted, plan, budget)
+    choose_result(fitted, plan, budget)
     note_winner(fitted, plan)
     return fitted
 
@@ -79,7 +79,7 @@ def resumed_plan(settings: dict[str, Any]) -> Plan:
 
 
 def note_winner(fitted: Fitted, plan: Plan) -> None:
-    """Note what validates best, how certain that is, and the plain command that repeats it."""
+    """Note the result, how certain its validation is, and the plain command that repeats it."""
     checkpoints, settings = fitted.checkpoints, dict(plan.settings)
     validation = run.best_validation(fitted)
     right = int((validation.logits.argmax(dim=1) == validation.targets).sum())
@@ -91,8 +91,8 @@ def note_winner(fitted: Fitted, plan: Plan) -> None:
         winner = "the solved head"
         settings = {key: settings[key] for key in HEAD_KEYS} | SOLVED
     plan.note(
-        f"{winner} validates best: {with_interval(right, len(validation.targets))}, optimistic as the choice "
-        "was made by them"
+        f"result: {winner}, {with_interval(right, len(validation.targets))} in validation, optimistic as the "
+        "choice was made by them"
     )
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     dropped = (*settings, "recipe", "time_budget", "resume", "paths.run")

@@ -9,6 +9,8 @@ import lightning as L
 from graft.models.checkpoints import save_atomically
 from graft.recipes import budget
 from graft.recipes.plan import Plan, read_plan
+from graft.training.callbacks.predictions import VALIDATION, KeepPredictions
+from graft.training.lightning_internals import callbacks_of
 from graft.training.module import TransferModule
 from graft.training.summary import plural
 
@@ -17,7 +19,8 @@ MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
 GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 validated better than 0.003 (docs/results.md).
 AVERAGES = 3  # validations of averages that time is kept for
-EPOCHS = Path("checkpoints", "epochs")  # weights after each epoch, in the run's folder
+WEIGHTS = "weights"  # the key in such a file, beside VALIDATION
+EPOCHS = Path("checkpoints", "epochs")  # what each epoch left, in the run's folder
 
 
 def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, left: float) -> None:
@@ -43,7 +46,7 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
 
 
 class FollowPlan(L.Callback):
-    """Ends the fit when the plan says so, and saves the weights of each epoch for their average."""
+    """Ends the fit when the plan says so; saves weights and validation of each epoch for the last step."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -58,4 +61,6 @@ class FollowPlan(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TransferModule)
         file = self.folder / EPOCHS / f"{trainer.current_epoch + 1}.pt"
-        save_atomically(pl_module.classifier.state_dict(), file)
+        validation = next(callbacks_of(trainer, KeepPredictions)).last
+        assert validation is not None
+        save_atomically({WEIGHTS: pl_module.classifier.state_dict(), VALIDATION: vars(validation)}, file)
