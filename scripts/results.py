@@ -30,7 +30,21 @@ class ResultsSettings(Settings):
     """The settings of results.py."""
 
     sections: Annotated[
-        list[Literal["elpv", "elpv-whole", "ants", "waste", "elpv-auto", "ants-auto", "waste-auto"]],
+        list[
+            Literal[
+                "elpv",
+                "elpv-whole",
+                "elpv-few",
+                "elpv-any",
+                "elpv-certain",
+                "elpv-blocks",
+                "ants",
+                "waste",
+                "elpv-auto",
+                "ants-auto",
+                "waste-auto",
+            ]
+        ],
         BeforeValidator(split_words),
         Words(f"names of sections, separated by commas: {', '.join(SECTIONS)}"),
     ] = Field(["elpv"], description="which to measure, separated by commas")

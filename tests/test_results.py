@@ -2,11 +2,13 @@
 
 import importlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from graft.data.tables import read_rows
 from tests.conftest import PROJECT
 
 
@@ -60,5 +62,52 @@ def test_images_are_counted_by_the_annotators_probability(
     monkeypatch.setattr(runs, "read_labels", lambda: labels)
     lines = ["path,label,predicted", "x/a.png,f,f", "y/b.png,d,f", "y/c.png,d,d"]
     (tmp_path / "predictions.csv").write_text("\n".join(lines), encoding="utf-8")
-    assert runs.by_probability(tmp_path) == {"0.00": (1, 1), "1.00": (1, 2)}
-    assert json.dumps(runs.by_probability(tmp_path))
+    tested = runs.read_tested(tmp_path)
+    assert runs.by_probability(tested) == {"0.00": (1, 1), "1.00": (1, 2)}
+    assert json.dumps(runs.by_probability(tested))
+
+
+def test_a_regression_on_the_probability_is_measured_as_two_classes(
+    measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = measured("measured.runs")
+    names, given, found = ("a.png", "b.png", "c.png", "d.png"), (0.0, 0.33, 0.67, 1.0), (-0.1, 0.6, 0.4, 0.9)
+    labels = [(Path(name), p, "mono") for name, p in zip(names, given, strict=True)]
+    monkeypatch.setattr(runs, "read_labels", lambda: labels)
+    tested = [
+        {"path": name, "probability": str(p), "predicted probability": str(value)}
+        for name, p, value in zip(names, given, found, strict=True)
+    ]
+    metrics = runs.as_classes(tested)
+    assert metrics["test/accuracy"] == 0.5
+    assert metrics["test/auroc"] == 0.75
+    assert runs.by_probability(tested) == {"0.00": (1, 1), "0.33": (0, 1), "0.67": (0, 1), "1.00": (1, 1)}
+
+
+def test_a_table_has_as_many_cells_of_each_class_as_its_name_says(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = measured("measured.tables")
+    cells = [
+        {"path": f"{label}/{n}.png", "label": label, "probability": p, "split": ""}
+        for label, p in (("d", "1.0"), ("f", "0.33"))
+        for n in range(40)
+    ]
+    monkeypatch.setattr(tables, "read_cells", lambda: cells)
+    tables.write_table(tmp_path / "elpv-10-seed1.csv")
+    rows = read_rows(tmp_path / "elpv-10-seed1.csv")[1].values()
+    counts = Counter((row["label"], row["split"]) for row in rows)
+    assert counts == {(c, s): n for c in "df" for s, n in (("train", 8), ("val", 2), ("test", 10))}
+    assert len({row["path"] for row in rows}) == len(rows)
+
+    tables.write_table(tmp_path / "elpv-certain.csv")
+    assert {row["label"] for row in read_rows(tmp_path / "elpv-certain.csv")[1].values()} == {"d"}
+
+
+def test_few_images_are_drawn_as_a_curve(measured: Any, tmp_path: Path) -> None:
+    rows, runs, page = (measured(f"measured.{name}") for name in ("rows", "runs", "page"))
+    for row in rows.SECTIONS["elpv-few"].curve["default"].values():
+        runs.write_record(runs.record_file(tmp_path, "elpv-few", row, 1), record(0.8))
+    page.write_page(tmp_path / "results.md", tmp_path)
+    assert "(elpv-few.png)" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert (tmp_path / "elpv-few.png").stat().st_size > 1000

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.measuring import table
 
+from measured.curve import draw_curve
 from measured.rows import SECTIONS, Row, Section
 from measured.runs import record_file
 
@@ -25,13 +26,14 @@ GPU that several runs shared (NVIDIA H200, bf16-mixed; the records name it).
 `make results` trains what is missing and writes this page; `docs/results/` has one JSON file for each run,
 with its command. An interrupted measurement goes on where it stopped."""
 
-COLUMNS: dict[str, Callable[[Record], float]] = {
-    "validation accuracy": lambda record: record["metrics"]["val/accuracy"],
-    "test accuracy": lambda record: record["metrics"]["test/accuracy"],
+COLUMNS: dict[str, Callable[[Record], float | None]] = {
+    "validation accuracy": lambda record: record["metrics"].get("val/accuracy"),
+    "test accuracy": lambda record: record["metrics"][TESTED],
     "macro F1": lambda record: record["metrics"]["test/f1"],
     "AUROC": lambda record: record["metrics"]["test/auroc"],
     "calibration error": lambda record: calibration_error(record["metrics"]),
 }
+TESTED = "test/accuracy"
 TIMES = ("seconds", "processor_seconds")
 
 
@@ -41,7 +43,10 @@ def write_page(page: Path, records: Path) -> None:
     for name, section in SECTIONS.items():
         found = {row: read_records(records, name, row) for row in section.rows}
         if measured := {row: runs for row, runs in found.items() if runs}:
-            parts += [f"## {section.title}", section.about, results_table(measured)]
+            parts += [f"## {section.title}", section.about]
+            if section.curve:
+                parts += [curve(section, measured, page.with_name(f"{name}.png"))]
+            parts += [results_table(measured)]
             if section.budgets:
                 parts += [budget_table(section, measured)]
             if section.folder is None:
@@ -70,7 +75,9 @@ def budget_table(section: Section, measured: Mapping[Row, Sequence[Record]]) -> 
     rows = []
     for minutes, auto, fixed in section.budgets:
         pairs = list(zip(measured.get(auto, ()), measured.get(fixed, ()), strict=False))
-        gains = [COLUMNS["test accuracy"](ours) - COLUMNS["test accuracy"](other) for ours, other in pairs]
+        gains = [
+            ours["metrics"]["test/accuracy"] - other["metrics"]["test/accuracy"] for ours, other in pairs
+        ]
         if gains:
             error = f" ± {statistics.stdev(gains) / len(gains) ** 0.5:.3f}" if len(gains) > 1 else ""
             took = max(ours["seconds"] for ours, _ in pairs) / (60 * minutes)
@@ -81,9 +88,22 @@ def budget_table(section: Section, measured: Mapping[Row, Sequence[Record]]) -> 
     return table(header, rows)
 
 
-def calibration_error(metrics: Mapping[str, float]) -> float:
+def curve(section: Section, measured: Mapping[Row, Sequence[Record]], file: Path) -> str:
+    ways = {
+        way: {
+            images: [record["metrics"][TESTED] for record in measured[row]]
+            for images, row in rows.items()
+            if row in measured
+        }
+        for way, rows in section.curve.items()
+    }
+    draw_curve(file, {way: found for way, found in ways.items() if found})
+    return f"![test accuracy over the images of a class]({file.name})"
+
+
+def calibration_error(metrics: Mapping[str, float]) -> float | None:
     """Return it after temperature scaling, which cannot be fitted where no validation image is wrong."""
-    return metrics.get("test/ece_calibrated", metrics["test/ece"])
+    return metrics.get("test/ece_calibrated", metrics.get("test/ece"))
 
 
 def minutes_of(seconds: Sequence[float]) -> str:
@@ -91,8 +111,11 @@ def minutes_of(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds) / 60:.1f}" if seconds else "-"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return the mean and, of several, the standard deviation."""
+def spread(given: Sequence[float | None]) -> str:
+    """Return the mean and, of several, the standard deviation; a dash where there are none."""
+    values = [value for value in given if value is not None]
+    if not values:
+        return "-"
     mean = f"{statistics.mean(values):.3f}"
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
@@ -104,8 +127,8 @@ def certainty_table(measured: Mapping[Row, Sequence[Record]]) -> str:
     for row, records in measured.items():
         cells = [row.name]
         for key in keys:
-            right, count = (sum(r["by_probability"][key][i] for r in records) for i in (0, 1))
-            cells.append(f"{right / count:.3f} ({count})")
+            right, count = (sum(r["by_probability"].get(key, (0, 0))[i] for r in records) for i in (0, 1))
+            cells.append(f"{right / count:.3f} ({count})" if count else "-")
         rows.append(cells)
     header = ["accuracy (test images) by the annotators' probability", *(f"p = {key}" for key in keys)]
     return table(header, rows)

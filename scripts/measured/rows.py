@@ -1,12 +1,22 @@
 """What `make results` measures: sections of rows, each trained with several seeds."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 SOLVED = ("head.solver=lbfgs", "augmentation=none")
 TWO_PHASES = ("freeze=2", "finetuning.norm=frozen")
+SEVERAL = ("model.stages=4", "head.solver=lbfgs", "augmentation=none", "head.l2=cv")
+TABLE = (
+    "data=table",
+    "data.root=data/elpv-0.5",
+    "data.target=label",
+    "data.stratify_column=wafer",
+    "data.test_fraction=0.25",
+)
 LITE2 = "model=efficientnet_lite2"
 UNUSED_SEED = 11
+SEED = "{seed}"  # in a setting: the run's
 TWELVE = ("trainer.max_epochs=12",)
 WHOLE = (
     "data.fit=pad",
@@ -32,7 +42,7 @@ class Section:
     """Rows that use the same images; `folder` names the script's setting with them, None for ELPV.
 
     `budgets`: minutes, with a row of recipe=auto and one of a fixed schedule, compared seed by seed. The runs
-    of such a section find nothing cached.
+    of such a section find nothing cached. `curve`: rows by what is compared and by the images of a class.
     """
 
     title: str
@@ -41,6 +51,7 @@ class Section:
     folder: str | None = None
     settings: tuple[str, ...] = ()
     budgets: tuple[tuple[int, Row, Row], ...] = ()
+    curve: Mapping[str, Mapping[int, Row]] = field(default_factory=dict)
 
 
 def within_budgets(images: str, fixed: dict[int, str], **of_section: Any) -> Section:
@@ -81,13 +92,31 @@ CHOSEN = {1: "L-BFGS head", 3: "fine-tuned, 3 epochs", 10: "fine-tuned, 8 epochs
 FROZEN = (
     Row("default", ()),
     Row("L-BFGS head", SOLVED),
-    Row("L-BFGS head, 4 views", ("head.solver=lbfgs", "features.views=4")),
+    Row("L-BFGS head, features of 4 stages", SEVERAL),
     Row("25 epochs", ("trainer.max_epochs=25",)),
     Row("whole image, padded", ("data.fit=pad",)),
     Row("whole image, squashed", ("data.fit=squash",)),
     Row("balanced class weights", ("loss.class_weights=balanced",)),
     Row("label smoothing 0.1", ("loss.label_smoothing=0.1",)),
 )
+
+CUTS = (FROZEN[0], FROZEN[1], FROZEN[2], Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3))
+
+FEW_FILE = "data.file=logs/results/elpv-{}-seed{}.csv"
+FEW = {
+    way: {
+        images: Row(
+            f"{way}, {images} a class", (f"data.file=logs/results/elpv-{images}-seed{SEED}.csv", *given), 3
+        )
+        for images in (5, 10, 25, 50, 100, 250)
+    }
+    for way, given in {
+        "default": (),
+        "L-BFGS head": SOLVED,
+        "fine-tuned, 12 epochs": (*TWO_PHASES, *TWELVE),
+        "recipe=auto, 1 min": ("recipe=auto", "time_budget=1m"),
+    }.items()
+}
 
 SECTIONS = {
     "elpv": Section(
@@ -97,6 +126,8 @@ SECTIONS = {
         (
             *FROZEN,
             Row("3 views, 2 of them augmented", ("features.views=3",)),
+            Row("L-BFGS head, 4 views", ("head.solver=lbfgs", "features.views=4"), seeds=1),
+            Row("regression on p", ("task=regression",)),
             Row("fine-tuned, 6 epochs", (*TWO_PHASES, "trainer.max_epochs=6"), seeds=3),
             Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3),
         ),
@@ -123,6 +154,32 @@ SECTIONS = {
             Row("Lite2, 384 pixels", (LITE2, *WHOLE, *TWELVE, "data.image_size=384"), seeds=1),
         ),
         settings=("data=elpv",),
+    ),
+    "elpv-few": Section(
+        "ELPV, p > 0.5, few images",
+        "Only so many cells of each class, one in five of them for validation; 656 test cells.",
+        tuple(row for rows in FEW.values() for row in rows.values()),
+        settings=("data=table", "data.root=data/elpv-0.5", "data.target=label", "data.split_column=split"),
+        curve=FEW,
+    ),
+    "elpv-any": Section(
+        "ELPV, p > 0",
+        "The same cells, defective where any annotator saw a defect.",
+        CUTS,
+        settings=("data=elpv", "data.cut=0"),
+    ),
+    "elpv-certain": Section(
+        "ELPV, p = 0 or 1",
+        "Only the 2,223 cells that the annotators agreed on; a quarter of them are test cells.",
+        CUTS,
+        settings=(*TABLE, "data.file=logs/results/elpv-certain.csv"),
+    ),
+    "elpv-blocks": Section(
+        "ELPV, p > 0.5, neighbours together",
+        "As the first section, but 60 cells that follow each other in the package's list are in the same "
+        "split. They are mostly of the same solar module: how much of the figures above is owed to that.",
+        CUTS,
+        settings=(*TABLE, "data.file=logs/results/elpv-blocks.csv", "data.group_column=block"),
     ),
     "ants": Section(
         "Ants and bees",
