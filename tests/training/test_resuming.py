@@ -190,24 +190,24 @@ def resumption_in(phases: list[Phase], phase: int, next_epoch: int, began_at: in
 def test_a_schedule_that_differs_from_the_checkpoints_is_refused_by_name() -> None:
     head, everything = Phase("head", ("head",), 1), Phase("everything", ("stem", "head"), 3)
     saved = resumption_in([head, everything], phase=1, next_epoch=2, began_at=1)
-    saved.refuse_other_phases([head, everything])
-    saved.refuse_other_phases([head, replace(everything, epochs=9)])
+    saved.check_phases([head, everything])
+    saved.check_phases([head, replace(everything, epochs=9)])
     with pytest.raises(UserError, match=r"made with phase 2 name=everything, this run has phase 2 name=null"):
-        saved.refuse_other_phases([head])
+        saved.check_phases([head])
     with pytest.raises(UserError, match=r"made with phase 1 epochs=1, this run has phase 1 epochs=2"):
-        saved.refuse_other_phases([replace(head, epochs=2), everything])
+        saved.check_phases([replace(head, epochs=2), everything])
     with pytest.raises(
         UserError, match=r"phase 2 trainable=\[stem,head\], this run has phase 2 trainable=\[head\]"
     ):
-        saved.refuse_other_phases([head, replace(everything, trainable=("head",))])
+        saved.check_phases([head, replace(everything, trainable=("head",))])
 
 
 def test_a_schedule_that_ends_before_the_checkpoints_epoch_is_refused() -> None:
     phase = Phase("head", ("head",), 4)
     saved = resumption_in([phase], phase=0, next_epoch=3)
-    saved.refuse_other_phases([replace(phase, epochs=3)])
+    saved.check_phases([replace(phase, epochs=3)])
     with pytest.raises(UserError, match=r"3 epochs, and its phase \(head\) .* after 2; raise trainer"):
-        saved.refuse_other_phases([replace(phase, epochs=2)])
+        saved.check_phases([replace(phase, epochs=2)])
 
 
 @pytest.mark.parametrize(
@@ -320,15 +320,17 @@ def test_resuming_after_an_early_stop_goes_on_with_the_next_phase(
     assert resumed | {"seconds": 0} == whole | {"seconds": 0}
 
 
-def test_resuming_a_finished_run_tests_its_best_checkpoint_again(
-    make_config: MakeConfig, tmp_path: Path
+def test_resuming_a_finished_run_tests_its_best_checkpoint_again_and_says_so(
+    make_config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train(make_config("trainer.max_epochs=2", "freeze=1"))
+    assert "nothing is trained" not in caplog.text
     again = train(
         make_config(
             "trainer.max_epochs=2", "freeze=1", f"resume={tmp_path}/run/checkpoints/last.ckpt", run="b"
         )
     )
+    assert "nothing is trained, the best checkpoint is tested again. To train longer, raise" in caplog.text
     assert again | {"seconds": 0} == first | {"seconds": 0}
 
 

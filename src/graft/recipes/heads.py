@@ -112,7 +112,8 @@ class HeadSearch:
 def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
     """Put the settings of the best head into the plan: of one stage or several, of one view or several.
 
-    More of either is taken where it lowers the loss by more than the standard error of the difference.
+    More of either is taken where it lowers the loss by more than the standard error of the difference, and no
+    fewer images are right.
     """
     search.features(1)
     before = budget.left()
@@ -132,10 +133,9 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
         other = search.tried(count, views)
         gains = best.found.losses - other.found.losses
         gain, error = float(gains.mean()), float(gains.std()) / len(gains) ** 0.5
-        plan.note(
-            f"{described(other)}, loss {-gain:+.4f} ± {error:.4f}: {'' if gain > error else 'not '}taken"
-        )
-        best = other if gain > error else best
+        is_better = gain > error and other.found.accuracy >= best.found.accuracy
+        plan.note(f"{described(other)}, loss {-gain:+.4f} ± {error:.4f}: {'' if is_better else 'not '}taken")
+        best = other if is_better else best
     if best.stages < search.most:
         search.share_features(best.views)
     plan.settings = best.settings

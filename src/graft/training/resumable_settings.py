@@ -41,7 +41,7 @@ MAY_DIFFER = (
     "trainer.deterministic",
     "trainer.profiler",
     "trainer.max_time",
-    "trainer.max_epochs",  # with a warning; the phases are compared by `Resumption.refuse_other_phases`
+    "trainer.max_epochs",  # with a warning; the phases are compared by `Resumption.check_phases`
     # Compared by their product, the images of one optimizer step.
     "data.batch_size",
     "trainer.accumulate_grad_batches",

@@ -41,10 +41,11 @@ class Resumption:
                 f"write data.splits={splits} to continue with its own."
             )
 
-    def refuse_other_phases(self, phases: Sequence[Phase]) -> None:
+    def check_phases(self, phases: Sequence[Phase]) -> None:
         """Raise a UserError where the schedule differs from the checkpoint's, or ends before its epoch.
 
         The number of epochs may differ from the checkpoint's phase on, as `trainer.max_epochs` changes it.
+        Warns where nothing is left to train.
         """
         free = {f"phase {number} epochs" for number in range(self.position.phase + 1, len(phases) + 1)}
         saved, asked = (
@@ -57,6 +58,14 @@ class Resumption:
             raise UserError(
                 f"resume: {self.path} has finished {self.next_epoch} epochs, and its phase "
                 f"({phases[self.position.phase].name}) would now end after {end}; raise trainer.max_epochs."
+            )
+        is_last = self.position.phase == len(phases) - 1
+        if is_last and (self.stopped_early or self.next_epoch == end):
+            longer = "" if self.stopped_early else " To train longer, raise trainer.max_epochs."
+            log.warning(
+                "%s is the end of its run: nothing is trained, the best checkpoint is tested again.%s",
+                self.path,
+                longer,
             )
 
 

@@ -78,7 +78,7 @@ def fit(settings: dict[str, Any]) -> Fitted:
     phases = plan_phases(settings, classifier, loss)
     module = build_module(settings, trainer, data, classifier, loss, phases)
     if resumption:
-        resumption.refuse_other_phases(phases)
+        resumption.check_phases(phases)
     direction = better_direction(module, checkpoints.monitor, checkpoints.mode)
     if trainer.is_global_zero:
         images.write_splits(Path(settings["paths"]["run"]) / "splits.csv")
