@@ -201,7 +201,9 @@ SECTIONS = {
         ),
         folder="waste",
     ),
-    "elpv-auto": within_budgets("ELPV", {1: "L-BFGS head", 3: "L-BFGS head"}, settings=("data=elpv",)),
+    "elpv-auto": within_budgets(
+        "ELPV", {1: "features of 4 stages", 3: "features of 4 stages"}, settings=("data=elpv",)
+    ),
     "ants-auto": within_budgets("Ants and bees", {1: "default", 3: "default"}, folder="ants"),
     "waste-auto": within_budgets(
         "Waste", {1: "features of 4 stages", 3: "features of 4 stages"}, folder="waste"

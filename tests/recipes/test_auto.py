@@ -42,6 +42,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("graft.recipes.budget.now", clock)
+    monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1)
     return clock
 
 
@@ -107,6 +108,19 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     assert plan["settings"]["finetuning.norm"] == "frozen"
     assert found.metrics["epoch"] == 5
     assert "test/accuracy" in found.metrics
+
+
+def test_time_for_too_few_steps_is_left_to_more_heads(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1000)
+
+    found = auto(make_config(*RECIPE, "time_budget=15s"))
+
+    steps = plan_of(tmp_path / "run")["steps"]
+    assert sum(" in cross-validation" in step for step in steps) == 3
+    assert any("are left for it; less than " in step for step in steps)
+    assert found.metrics["epoch"] == 1
 
 
 def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(

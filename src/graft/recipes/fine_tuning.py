@@ -1,6 +1,5 @@
 """The second step of a recipe: fine-tuning for the time that is left, from the best head."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from graft.training.summary import plural
 
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
-FEWEST_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
+ENOUGH_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
 GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 validated better than 0.003 (docs/results.md).
 AVERAGES = 3  # validations of averages that time is kept for
 WEIGHTS = "weights"  # the key in such a file, beside VALIDATION
@@ -31,11 +30,10 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
     """
     plan.seconds_after_fit = pace.after_fit
     seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
-    steps = math.ceil(pace.images["train"] / settings["data"]["batch_size"])
-    epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps)))
+    epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
-    if epochs < 1:
-        plan.note(f"no fine-tuning: {reason}")
+    if epochs < pace.fewest_epochs:
+        plan.note(f"no fine-tuning: {reason}; less than {plural(pace.fewest_epochs, 'epoch')} gains little")
         return
     given, own = settings["learning_rate"], settings["optimizer"]["lr"]
     rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"] / GENTLER

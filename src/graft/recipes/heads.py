@@ -26,7 +26,7 @@ from graft.training.summary import plural
 
 SEVERAL_STAGES = 4
 SEVERAL_VIEWS = 4
-SHARE = 0.25  # of the time left that a further head may take, where an epoch of fine-tuning fits into it
+SHARE = 0.25  # of the time left that a further head may take, where fine-tuning fits into it
 SOLVED = {"freeze": True, "head.solver": "lbfgs"}
 FROZEN = Phase("head", (HEAD,), 1)
 
@@ -126,7 +126,8 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
             continue
         cost = views * seconds + (views - 1) * search.pace.evaluate("train")
         spare = budget.left() - search.pace.after_fit
-        if cost > (spare if search.pace.epoch > spare else SHARE * spare):
+        can_fine_tune = search.pace.fewest_epochs * search.pace.epoch < spare
+        if cost > (SHARE * spare if can_fine_tune else spare):
             left = f"{max(0, spare):.0f} s are left"
             plan.note(f"{named(count, views)}: left out, it would take about {cost:.0f} s, and {left}")
             continue
