@@ -63,7 +63,10 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
         budget.take_enough(search.pace)
         plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")
     choose_head(search, plan, budget)
-    plan_fine_tuning(settings, plan, search.pace, budget.left())
+    if budget.is_nearly_over:
+        plan.note(f"no fine-tuning: {max(0, budget.left()):.0f} s are left")
+    else:
+        plan_fine_tuning(settings, plan, search.pace, budget.left())
     return plan
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ from torch import nn
 
 from graft.data.cache_folders import RECIPE
 from graft.data.labelled_images import LabelledImages
+from graft.data.sample import SPLITS
 from graft.data.splits import group_of
 from graft.errors import UserError
 from graft.features.cache import FeatureCache, number_of_views
@@ -19,7 +21,7 @@ from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.models.backbones import stages
 from graft.models.freezing import HEAD, Phase, apply_phase
-from graft.recipes.budget import Budget, measured_pace
+from graft.recipes.budget import Budget, Pace, measured_pace
 from graft.recipes.plan import Plan, with_values
 from graft.training.building import build_classifier, build_data, build_loss, plan_phases
 from graft.training.summary import plural
@@ -54,7 +56,7 @@ class HeadSearch:
     def __init__(
         self, settings: dict[str, Any], images: LabelledImages, trainer: L.Trainer, ending: float
     ) -> None:
-        self.settings, self.images, self.trainer = settings, images, trainer
+        self.settings, self.images, self.trainer, self.ending = settings, images, trainer, ending
         narrow = build_classifier(settings, images)
         self.narrow = narrow.backbone
         self.data, loss = build_data(settings, images, narrow), build_loss(settings, images)
@@ -67,9 +69,13 @@ class HeadSearch:
         if not self.narrow.auxiliary:  # `plan_phases` has removed them: a frozen backbone needs none.
             self.wide.backbone.remove_auxiliary_heads()
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
-        self.pace = measured_pace(self.wide, self.data, loss, trainer, ending)
         self.views = number_of_views("auto", self.data, Phase("head", (HEAD,), SEVERAL_VIEWS))
         self.cached: dict[int, FeatureDataset] = {}  # by the number of views
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Measured when it is asked for: in a short budget, its seconds are missing elsewhere."""
+        return measured_pace(self.wide, self.data, self.loss, self.trainer, self.ending)
 
     def tried(self, count: int, views: int) -> Head:
         """Return the head on the last `count` stages and so many views of each training image."""
@@ -79,13 +85,13 @@ class HeadSearch:
         return Head(count, views, cross_validated(features, groups, len(self.images.task.columns), self.loss))
 
     def features(self, views: int) -> FeatureDataset:
-        """Return those of the training images, of the most stages; those of validation are cached too."""
+        """Return those of the training images, of the most stages; those of the others are cached too."""
         if views in self.cached:
             return self.cached[views]
         apply_phase(self.wide, FROZEN)
         mixes = any(self.settings["regularisation"][key] for key in ("mixup", "cutmix"))
         cache = replace(FeatureCache(**self.settings["features"]), views=views)
-        found = cache.features(self.wide, self.data, self.trainer, FROZEN, ("train", "val"), mixes)
+        found = cache.features(self.wide, self.data, self.trainer, FROZEN, SPLITS, mixes)
         if not found:
             raise UserError(
                 "recipe=auto needs cached features, which these settings do not allow; leave features.cache "
@@ -113,34 +119,55 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
     """Put the settings of the best head into the plan: of one stage or several, of one view or several.
 
     More of either is taken where it lowers the loss by more than the standard error of the difference, and no
-    fewer images are right.
+    fewer images are right. Several stages are also taken where time is too short to compare: they lose little
+    where they do not help (docs/results.md).
     """
+
+    def tried(count: int, views: int) -> Head:
+        head = search.tried(count, views)
+        plan.note(described(head))
+        return head
+
     search.features(1)
     before = budget.left()
-    best = search.tried(search.own, 1)
+    best = tried(search.most, 1)
     seconds = before - budget.left()
-    plan.note(described(best))
-    for count, views in ((search.most, 1), (None, search.views)):
-        count = count or best.stages
-        if (count, views) == (best.stages, best.views):
-            continue
-        cost = views * seconds + (views - 1) * search.pace.evaluate("train")
-        spare = budget.left() - search.pace.after_fit
-        can_fine_tune = search.pace.fewest_epochs * search.pace.epoch < spare
-        if cost > (SHARE * spare if can_fine_tune else spare):
-            left = f"{max(0, spare):.0f} s are left"
-            plan.note(f"{named(count, views)}: left out, it would take about {cost:.0f} s, and {left}")
-            continue
-        other = search.tried(count, views)
-        gains = best.found.losses - other.found.losses
-        gain, error = float(gains.mean()), float(gains.std()) / len(gains) ** 0.5
-        is_better = gain > error and other.found.accuracy >= best.found.accuracy
-        plan.note(f"{described(other)}, loss {-gain:+.4f} ± {error:.4f}: {'' if is_better else 'not '}taken")
-        best = other if is_better else best
+    if search.own < search.most and is_affordable(seconds, search.own, 1, search, plan, budget):
+        best = better_of(tried(search.own, 1), best, plan)
+    if search.views > 1 and not budget.is_nearly_over:
+        seconds = search.views * seconds + (search.views - 1) * search.pace.evaluate("train")
+        if is_affordable(seconds, best.stages, search.views, search, plan, budget):
+            best = better_of(best, tried(best.stages, search.views), plan)
     if best.stages < search.most:
         search.share_features(best.views)
     plan.settings = best.settings
     plan.write()
+
+
+def is_affordable(
+    seconds: float, count: int, views: int, search: HeadSearch, plan: Plan, budget: Budget
+) -> bool:
+    """Return whether a further head fits into the time; fine-tuning gets most of it where it is possible."""
+    spare = budget.left() - search.ending
+    if not budget.is_nearly_over:
+        spare = budget.left() - search.pace.after_fit
+        spare *= SHARE if search.pace.fewest_epochs * search.pace.epoch < spare else 1.0
+    if seconds > spare:
+        left = f"{max(0, spare):.0f} s are left for it"
+        plan.note(f"{named(count, views)}: left out, it would take about {seconds:.0f} s, and {left}")
+    return seconds <= spare
+
+
+def better_of(less: Head, more: Head, plan: Plan) -> Head:
+    """Return the head with more stages or views where it is clearly better, else the other."""
+    gains = less.found.losses - more.found.losses
+    gain, error = float(gains.mean()), float(gains.std()) / len(gains) ** 0.5
+    right = int(more.found.is_right.sum()) - int(less.found.is_right.sum())
+    is_better = gain > error and right >= 0
+    difference = f"loss {-gain:+.4f} ± {error:.4f}, {right:+d} images right"
+    both = f"{named(more.stages, more.views)} against {named(less.stages, less.views)}"
+    plan.note(f"{both}: {difference}: {'' if is_better else 'not '}taken")
+    return more if is_better else less
 
 
 def described(head: Head) -> str:
