@@ -67,9 +67,9 @@ def within_budgets(images: str, fixed: dict[int, str], **of_section: Any) -> Sec
     return Section(
         f"{images}: recipe=auto",
         "recipe=auto against one fixed schedule for each time budget, on the same splits, nothing cached. "
-        "The fixed schedule is the candidate that fits into the budget on both cores with the best validation "
-        f"accuracy, then the lowest loss, on the splits of seed {UNUSED_SEED}. Candidates and fixed schedules "
-        "were trained two at a time, on one core each.",
+        "The fixed schedule is the candidate that fits into the budget on both cores with the best "
+        f"validation accuracy, then the lowest loss, on the splits of seed {UNUSED_SEED}. Candidates and fixed "
+        "schedules were trained two at a time, on one core each.",
         (
             *dict.fromkeys(row for _, *rows in budgets for row in rows),
             *(Row(f"candidate: {n}", given, 1, UNUSED_SEED) for n, given in CANDIDATES.items()),
