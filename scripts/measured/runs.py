@@ -84,7 +84,10 @@ def train(section: Section, row: Row, seed: int, images: Path | None, work: Path
 def recipe_of(folder: Path) -> list[str] | None:
     """Return what recipe=auto tried, and why it moved on."""
     file = folder / "recipe.json"
-    return json.loads(file.read_text(encoding="utf-8"))["steps"] if file.is_file() else None
+    if not file.is_file():
+        return None
+    steps: list[str] = json.loads(file.read_text(encoding="utf-8"))["steps"]
+    return [step for step in steps if not step.startswith("again: ")]  # It has paths of this machine.
 
 
 def processor_seconds() -> float:
