@@ -137,7 +137,7 @@ def test_time_for_too_few_steps_is_left_to_more_heads(
 
     steps = plan_of(tmp_path / "run")["steps"]
     assert sum(" in cross-validation" in step for step in steps) == 3
-    assert any("are left for it; less than " in step for step in steps)
+    assert any("are left for it; it needs " in step for step in steps)
     assert found.metrics["epoch"] == 1
 
 

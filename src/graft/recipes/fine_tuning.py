@@ -33,7 +33,7 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
     epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < pace.fewest_epochs:
-        plan.note(f"no fine-tuning: {reason}; less than {plural(pace.fewest_epochs, 'epoch')} gains little")
+        plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")
         return
     given, own = settings["learning_rate"], settings["optimizer"]["lr"]
     rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"] / GENTLER
