@@ -238,6 +238,10 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_solved_head(
     head = torch.load(run / "checkpoints" / "epochs" / "1.pt", weights_only=True)
     assert_equal(load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict(), head["weights"])
     assert found.metrics["best_epoch"] == 1
+    shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
+    again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
+    assert again.metrics["best_epoch"] == 1
+    assert again.metrics["test/loss"] == found.metrics["test/loss"]
     loss = torch.nn.functional.cross_entropy(*head["validation"].values()).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
 

@@ -36,9 +36,9 @@ def choose_result(fitted: Fitted, plan: Plan, budget: Budget) -> None:
     """
     folder, checkpoints = plan.folder / EPOCHS, fitted.checkpoints
     epochs = sorted(int(file.stem) for file in folder.glob("*.pt"))
-    if not epochs:  # A resumed run that was over: its best checkpoint may be an average already.
+    if not epochs:  # A resumed run that was over: its best checkpoint may be an average or the head already.
         saved = read_checkpoint(checkpoints.best_path)["callbacks"][checkpoints.state_key]
-        checkpoints.best_metrics = saved["best_metrics"]
+        checkpoints.best_epoch, checkpoints.best_metrics = saved["best_epoch"], saved["best_metrics"]
         return
     ranked = sorted(epochs, key=lambda epoch: (checkpoints.rank(metrics_of(fitted, epoch)), epoch))
     best = averaged(candidate(fitted, folder, ranked.pop()), ranked, fitted, plan, budget)
