@@ -241,6 +241,8 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_solved_head(
     shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
     again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
     assert again.metrics["best_epoch"] == 1
+    results = [step for step in plan_of(tmp_path / "again")["steps"] if step.startswith("result: ")]
+    assert results == 2 * results[:1]
     assert again.metrics["test/loss"] == found.metrics["test/loss"]
     loss = torch.nn.functional.cross_entropy(*head["validation"].values()).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
