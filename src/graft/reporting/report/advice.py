@@ -122,6 +122,8 @@ def about_imbalance(facts: Facts) -> Iterator[Advice]:
 
 
 def about_training(facts: Facts) -> Iterator[Advice]:
+    if facts.accuracy is not None and facts.accuracy.value == 1:
+        return  # No test image is wrong: other training could not show that it is better.
     overfitted = False
     if facts.train_loss is not None and facts.val_loss is not None:
         gap = facts.val_loss - facts.train_loss
