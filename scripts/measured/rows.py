@@ -93,6 +93,7 @@ FROZEN = (
     Row("L-BFGS head", SOLVED),
     Row("L-BFGS head, features of 4 stages", SEVERAL),
     Row("25 epochs", ("trainer.max_epochs=25",)),
+    Row("learning rate 0.01", ("optimizer.lr=0.01",)),
     Row("whole image, padded", ("data.fit=pad",)),
     Row("whole image, squashed", ("data.fit=squash",)),
     Row("balanced class weights", ("loss.class_weights=balanced",)),
