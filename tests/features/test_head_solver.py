@@ -15,7 +15,7 @@ from graft.errors import UserError
 from graft.features import head_solver
 from graft.features.dataset import FeatureDataset
 from graft.features.extraction import as_stored
-from graft.features.head_solver import minimise, moments, solve_head, with_solved_head
+from graft.features.head_solver import mean_and_scale, minimise, solve_head, with_solved_head
 from graft.models.freezing import HEAD, Phase
 from tests.conftest import MakeConfig
 from tests.conftest import trained as train
@@ -46,10 +46,10 @@ def blobs(count: int, seed: int, views: int = 1) -> Rows:
 @pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
 def test_the_minimum_is_scikit_learns(weights: list[float] | None) -> None:
     train_rows, strength = blobs(200, seed=1, views=2), 0.01
-    mean, std = moments(train_rows)
+    mean, scale = mean_and_scale(train_rows)
     weight, bias = torch.zeros(3, 6, requires_grad=True), torch.zeros(3, requires_grad=True)
     balance = None if weights is None else torch.tensor(weights)
-    minimise(weight, bias, train_rows, mean, std, strength, nn.CrossEntropyLoss(balance))
+    minimise(weight, bias, train_rows, mean, scale, strength, nn.CrossEntropyLoss(balance))
     labels = train_rows.labels.repeat_interleave(2).numpy()
     counted = np.bincount(labels) if weights is None else np.bincount(labels) * np.array(weights)
     reference = LogisticRegression(
@@ -58,7 +58,7 @@ def test_the_minimum_is_scikit_learns(weights: list[float] | None) -> None:
         max_iter=1000,
         class_weight=None if weights is None else dict(enumerate(weights)),
     )
-    scaled = ((train_rows.rows - mean) / std).numpy()
+    scaled = ((train_rows.rows - mean) / scale).numpy()
     reference.fit(scaled, labels)
     found = (torch.from_numpy(scaled) @ weight.T + bias).softmax(1).detach().numpy()
     assert np.abs(found - reference.predict_proba(scaled)).max() < 1e-3
@@ -78,6 +78,26 @@ def test_the_strength_is_the_one_with_the_lowest_validation_loss() -> None:
         losses[strength], abs=1e-3
     )
     assert losses[strength] < losses[head_solver.STRENGTHS[-1]]
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.01])
+def test_a_feature_that_hardly_varies_in_training_does_not_decide_elsewhere(strength: float) -> None:
+    few, val = blobs(12, seed=2), blobs(300, seed=3)
+    quiet = torch.full((12, 1), 0.5)
+    quiet[0] += 0.001  # As of a channel that only other images activate.
+    few.rows = torch.cat([few.rows, quiet], dim=1)
+    val.rows = torch.cat([val.rows, torch.full((300, 1), 0.5)], dim=1)
+    head = nn.Linear(7, 3)
+    solve_head(head, few, val, nn.CrossEntropyLoss(), (strength,))
+    activated = val.rows + torch.tensor([0.0] * 6 + [3])
+    assert (head(activated) - head(val.rows)).abs().max() < 0.5
+
+
+def test_features_that_never_vary_are_left_as_they_are() -> None:
+    same = Rows(torch.full((9, 4), 2.0), torch.arange(9) % 3)
+    mean, scale = mean_and_scale(same)
+    assert mean.tolist() == [2.0] * 4
+    assert scale.tolist() == [1.0] * 4
 
 
 def test_a_run_solves_its_head_and_keeps_the_backbone(

@@ -19,12 +19,12 @@ from graft.models.freezing import HEAD, Phase
 
 log = logging.getLogger(__name__)
 
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # Strong to weak: each starts from the last.
+STRENGTHS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # Strong to weak: each starts from the last.
 CHUNK = 8192  # features in memory at once
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-5  # largest entry of the gradient at which the fit has converged
 REMEDY = "Write features.dtype=float32, or look at the images and at model.weights."
-SMALLEST_STD = 1e-6  # A feature that varies less is not scaled up.
+SMALLEST_STD = 1e-6  # A feature whose standard deviation is below this does not vary.
 
 
 def with_solved_head(
@@ -107,20 +107,20 @@ def fitted_heads(
 ) -> Iterator[Fit]:
     """Yield the heads that minimise `loss` on all views of `train`, from strong to weak L2.
 
-    Minimised is `loss` plus half the strength times the squared weights of features that are scaled to a
-    standard deviation of 1. It ends when the cross-entropy on `val` has risen twice in turn.
+    Minimised is `loss` plus half the strength times the squared weights of features that are scaled: see
+    `mean_and_scale`. It ends when the cross-entropy on `val` has risen twice in turn.
     """
     if train.labels.ndim != 1 or train.labels.dtype != torch.int64:
         raise UserError("head.solver=lbfgs is for task=multiclass; write head.solver=null.")
-    mean, std = moments(train)
-    if not (mean.isfinite().all() and std.isfinite().all()):
+    mean, scale = mean_and_scale(train)
+    if not (mean.isfinite().all() and scale.isfinite().all()):
         raise UserError(f"head.solver=lbfgs: a training image has a feature that is not finite. {REMEDY}")
     weight = torch.zeros(classes, len(mean), requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
     best, rises = math.inf, 0
     for strength in strengths:
-        minimise(weight, bias, train, mean, std, strength, loss)
-        unscaled = weight.detach() / std
+        minimise(weight, bias, train, mean, scale, strength, loss)
+        unscaled = weight.detach() / scale
         fit = measured(val, strength, unscaled, bias.detach() - unscaled @ mean)
         yield fit
         rises = rises + 1 if fit.loss >= best else 0
@@ -143,7 +143,7 @@ def minimise(
     bias: Tensor,
     train: FeatureDataset,
     mean: Tensor,
-    std: Tensor,
+    scale: Tensor,
     strength: float,
     loss: nn.CrossEntropyLoss,
 ) -> None:
@@ -167,7 +167,7 @@ def minimise(
         penalty.backward()
         value = penalty.item()
         for features, labels in in_memory or train.chunks(CHUNK):
-            scaled = weight / std
+            scaled = weight / scale
             part = F.cross_entropy(
                 features @ scaled.T + (bias - scaled @ mean),
                 labels,
@@ -183,13 +183,19 @@ def minimise(
         optimizer.step(closure)
 
 
-def moments(features: FeatureDataset) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation `[width]` of every feature; 1 where it hardly varies."""
+def mean_and_scale(features: FeatureDataset) -> tuple[Tensor, Tensor]:
+    """Return the mean `[width]` of every feature, and what it is divided by; 1 where it does not vary.
+
+    That is the root of its variance plus the median variance. With the variance alone, a feature that is
+    almost constant in a few training images would be enlarged until other images of it decide everything.
+    """
     count, total, squares = 0, torch.zeros(1), torch.zeros(1)
     for rows, _ in features.chunks(CHUNK):
         count += len(rows)
         total = total + rows.double().sum(dim=0)
         squares = squares + rows.double().square().sum(dim=0)
     mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(std < SMALLEST_STD, 1.0, std).float()
+    variance = (squares / count - mean.square()).clamp(min=0)
+    varies = variance.sqrt() >= SMALLEST_STD
+    scale = (variance + variance[varies].median()).sqrt() if varies.any() else variance
+    return mean.float(), torch.where(varies, scale, 1.0).float()
