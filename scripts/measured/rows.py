@@ -92,6 +92,7 @@ CANDIDATES = {
 FROZEN = (
     Row("default", ()),
     Row("8 epochs", EIGHT),
+    Row("features of 4 stages", ("model.stages=4",)),
     Row("L-BFGS head", SOLVED),
     Row("L-BFGS head, features of 4 stages", SEVERAL),
     Row("8 epochs, learning rate 0.01", (*EIGHT, "optimizer.lr=0.01")),
@@ -101,7 +102,7 @@ FROZEN = (
     Row("8 epochs, label smoothing 0.1", (*EIGHT, "loss.label_smoothing=0.1")),
 )
 
-CUTS = (FROZEN[0], FROZEN[2], FROZEN[3], Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3))
+CUTS = (FROZEN[0], FROZEN[3], FROZEN[4], Row("fine-tuned, 12 epochs", (*TWO_PHASES, *TWELVE), seeds=3))
 
 FEW_FILE = "data.file=logs/results/elpv-{}-seed{}.csv"
 FEW = {
