@@ -43,6 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("graft.recipes.budget.now", clock)
     monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1)
+    monkeypatch.setattr("graft.recipes.budget.COMPARING", 3.0)
     return clock
 
 
@@ -103,15 +104,29 @@ def test_more_stages_and_views_are_tried_and_the_backbone_runs_once_for_all_stag
 def test_several_stages_are_taken_where_time_is_too_short_to_compare(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock.tick = 1.0
+    clock.tick = 5.0
     monkeypatch.setattr("graft.recipes.heads.measured_pace", lambda *_: pytest.fail("takes seconds"))
 
-    auto(make_config(*RECIPE, "time_budget=12s"))
+    auto(make_config(*RECIPE, "time_budget=30s"))
 
     plan = plan_of(tmp_path / "run")
     assert [" in cross-validation" in step for step in plan["steps"][:2]] == [True, False]
-    assert "left out, it would take about 1 s" in plan["steps"][1]
+    assert "left out, it would take about 5 s" in plan["steps"][1]
     assert plan["settings"]["model.stages"] == 4
+
+
+def test_nothing_is_compared_where_the_features_took_the_time(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.recipes.heads.measured_pace", lambda *_: pytest.fail("takes seconds"))
+    monkeypatch.setattr("graft.recipes.heads.cross_validated", lambda *_: pytest.fail("takes seconds"))
+
+    found = auto(make_config(*RECIPE, "time_budget=12s"))
+
+    plan = plan_of(tmp_path / "run")
+    assert plan["steps"][0] == "head on the last 4 stages, 1 view of an image: not compared, 12 s are left"
+    assert (plan["settings"]["model.stages"], plan["settings"]["head.l2"]) == (4, "validation")
+    assert found.metrics["epoch"] == 1
 
 
 def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(

@@ -17,7 +17,7 @@ from graft.models.freezing import Phase, apply_phase, hold_frozen, named_stages
 
 UNITS = {"s": 1, "m": 60, "h": 3600}  # seconds
 ENDING = 10.0  # seconds that drawing the report and ending Python take, at least ...
-MEASURING = 3.0  # seconds that measuring the pace takes, about
+COMPARING = 10.0  # seconds that comparing heads takes, of some thousand images; measuring the pace takes less
 MOST_TIMED = 16  # images that show the pace
 # A budget of `auto`: validation losses of fine-tuned networks rise from about the seventh epoch on.
 ENOUGH_EPOCHS = 6
@@ -42,8 +42,8 @@ class Budget:
 
     @property
     def is_nearly_over(self) -> bool:
-        """Whether too little is left even to measure how fast fine-tuning would be."""
-        return self.left() < self.ending + MEASURING
+        """Whether too little is left to compare anything."""
+        return self.left() < self.ending + COMPARING
 
     def take_enough(self, pace: "Pace") -> None:
         """Set the budget to what a few epochs of fine-tuning need, with the rest of the recipe."""

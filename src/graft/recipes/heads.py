@@ -129,6 +129,11 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
         return head
 
     search.features(1)
+    if budget.is_nearly_over:
+        plan.note(f"{named(search.most, 1)}: not compared, {max(0, budget.left()):.0f} s are left")
+        plan.settings = SOLVED | {"model.stages": search.most, "features.views": 1, "head.l2": "validation"}
+        plan.write()
+        return
     before = budget.left()
     best = tried(search.most, 1)
     seconds = before - budget.left()
