@@ -79,7 +79,7 @@ def test_a_refused_command_keeps_a_folder_that_was_there(command: Command, tmp_p
         (["+trainer.check_val_every_n_epoch=2"], ["trainer.check_val_every_n_epoch=2"]),
         (["+trainer.limit_val_batches=0"], ["trainer.limit_val_batches=0"]),
         (["freeze=maybe"], ["freeze=maybe", "true, false"]),
-        (["freeze=8"], ["freeze=8", "trainer.max_epochs"]),
+        (["freeze=25"], ["freeze=25", "trainer.max_epochs"]),
         (["trainer.devices=4"], ["trainer.devices=4", "1 device"]),
         (["trainer.precision=8"], ["trainer.precision=8"]),
         (["trainer.precision=16-mixed"], ["trainer.precision=16-mixed", "32"]),

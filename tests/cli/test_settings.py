@@ -168,7 +168,7 @@ def test_what_a_task_measures_can_be_monitored(task: str) -> None:
         ("monitor_mode=most", "monitor_mode=most: write auto, min or max"),
         ("freeze=yes", "freeze=yes: write true, false, or a whole number of 1 or more"),
         ("time_budget=10m", "time_budget=10m needs recipe=auto."),  # room: recipes
-        ("freeze=8", "leaves no epoch for fine-tuning"),
+        ("freeze=25", "leaves no epoch for fine-tuning"),
         ("data.val_fraction=0.9", "leave nothing to train on"),
         ("data.splits=nowhere.csv", "there is no such file"),
         ("data.value_range=[5,1]", "data.value_range=[5,1]"),
