@@ -164,7 +164,7 @@ def test_an_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path, name
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert any(line.startswith("epoch 2/") for line in process.stdout)
+    assert any(line.startswith("epoch    2/1000 ") for line in process.stdout)  # in columns
     os.killpg(process.pid, signal.Signals[name])  # As schedulers and terminals do: the workers get it too.
     process.send_signal(signal.Signals[name])
     _, stderr = process.communicate()

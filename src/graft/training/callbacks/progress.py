@@ -34,6 +34,7 @@ class Progress(TQDMProgressBar):
         metrics = trainer.callback_metrics
         names = dict.fromkeys(("train/loss", "val/loss", self.monitor))
         values = "  ".join(f"{name} {metrics[name].item():.4f}" for name in names if name in metrics)
-        epoch = f"epoch {trainer.current_epoch + 1}/{pl_module.planned_epochs}"
+        last = str(pl_module.planned_epochs)
+        epoch = f"epoch {trainer.current_epoch + 1:>{len(last)}}/{last}"
         with tqdm.external_write_mode():
             log.info("%s  %s  %.1f s", epoch, values, time.monotonic() - self.began)
