@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -22,6 +23,7 @@ from graft.features.extraction import MOST_AT_ONCE, extract_missing
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import EXTENSION, FeatureStore
 from graft.features.views import Views
+from graft.models.backbones import Backbone
 from graft.models.classifier import Classifier
 from graft.models.engines.choice import EngineError, choose_engine, converted, with_version
 from graft.models.engines.run import Run
@@ -60,7 +62,8 @@ class FeatureCache:
         Features are cached where the whole backbone is frozen. `mixes`: whether images of a batch are mixed.
         Raises UserError where `cache=true` and such features cannot be cached.
         """
-        is_frozen = not any(parameter.requires_grad for parameter in classifier.backbone.parameters())
+        backbone = classifier.backbone
+        is_frozen = not any(parameter.requires_grad for parameter in backbone.parameters())
         if self.cache is False or self.views == 0 or not is_frozen:
             return {}
         if mixes:
@@ -70,76 +73,62 @@ class FeatureCache:
             return self._use_images(f"trainer.precision={trainer.precision} is none of {choices}")
         if {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
             return self._use_images("only a part of the batches is asked for")
-        device = trainer.strategy.root_device
-        backbone = classifier.backbone.to(device).eval()
-        run: Run = backbone
-        image_shape = (len(data.preprocessing.mean), *data.preprocessing.crop)
-
-        @torch.inference_mode()
-        def extract(images: Tensor) -> Tensor:
-            with trainer.precision_plugin.forward_context():
-                features: Tensor = run(images.to(device, memory_format=torch.channels_last))
-            return features.float()
-
         count = number_of_views(self.views, data, phase)
         views = {split: Views(data, split, count if split == "train" else 1) for split in splits}
-        width = extract(torch.zeros(1, *image_shape)).shape[1]
-        size = sum(map(len, views.values())) * width * np.dtype(self.dtype).itemsize / 1e9
+        size = sum(map(len, views.values())) * backbone.num_features * np.dtype(self.dtype).itemsize / 1e9
         if size > data.cache_room.limit_gb:
             reason = f"they would take {size:.2g} GB, and cache.limit_gb={data.cache_room.limit_gb}"
             return self._use_images(reason, "raise it, or write features.cache=auto")
         if self.views == "auto" and data.augmentation.varies:
             several = f"{count} views of each training image, all but one augmented"
-            log.info(
-                "features   %s (features.views)",
-                several if count > 1 else "1 view of each training image, not augmented",
+            one = "1 view of each training image, not augmented"
+            log.info("features   %s (features.views)", several if count > 1 else one)
+        store: FeatureStore | None = None
+        failure = "another process cannot use the folder"
+        try:
+            store = self._filled_store(backbone, data, trainer, views)
+        except OSError as error:
+            place = error.filename or data.cache_room.features
+            failure = f"{place} cannot be used ({error.strerror or error})"
+        is_everywhere = trainer.strategy.reduce_boolean_decision(store is not None)
+        if store is None or not is_everywhere:  # The same in all processes.
+            return self._use_images(
+                failure,
+                "make room there, choose another folder with cache.dir=DIR, or write features.cache=auto",
             )
-        made_by = recipe(backbone, data.preprocessing, self.dtype, str(trainer.precision), device)
+        return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
+
+    def _filled_store(
+        self, backbone: Backbone, data: ImageDataModule, trainer: L.Trainer, views: dict[str, Views]
+    ) -> FeatureStore:
+        """Return the store of these views, filled by the engine of the settings, or by PyTorch in its place.
+
+        Raises OSError where the folder cannot be used, UserError where the engine that is asked for fails.
+        """
+        device, precision = trainer.strategy.root_device, str(trainer.precision)
+        backbone.to(device).eval()
+        made_by = recipe(backbone, data.preprocessing, self.dtype, precision, device)
+
+        def recipe_with(engine: str) -> dict[str, Any]:
+            return made_by | {"engine": with_version(engine)}
 
         def folder_of(engine: str) -> Path:
-            return data.cache_room.features / recipe_digest(made_by | {"engine": with_version(engine)})
+            return data.cache_room.features / recipe_digest(recipe_with(engine))
 
         engine, why = "torch", "the others compute in 32 bits on the CPU"
-        if (device.type, trainer.precision) == ("cpu", "32-true"):
+        if (device.type, precision) == ("cpu", "32-true"):
             number = sum(map(len, views.values()))
             engine, why = choose_engine(self.engine, number, lambda name: has_rows(folder_of(name)))
-        made_by["engine"], folder = with_version(engine), folder_of(engine)
-        at_once = min(MOST_AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
-        failure = None
         try:
-            with data.cache_room.filling(folder, made_by) as use:
-                store = FeatureStore(folder, width, self.dtype, use)
-                every: ConcatDataset[Tensor] = ConcatDataset(views.values())
-                missing = [
-                    store.locate(split.keys)[:, 0].reshape(-1, split.count) < 0 for split in views.values()
-                ]
-                for split_views, is_missing in zip(views.values(), missing, strict=True):
-                    if is_missing[:, 1:].any():
-                        split_views.keep_decoded(data)
-                if any(map(np.any, missing)):
-                    log.info("features   engine %s: %s", engine, why)
-                    if engine == "torch":
-                        run = folded(backbone, noise(image_shape).to(device))
-                    else:
-                        real = [every[index] for index in (0, len(every) // 2, len(every) - 1)]
-                        run = converted(
-                            engine, backbone, torch.cat([noise(image_shape), torch.stack(real)]), at_once
-                        )
-                keys = np.concatenate([split_views.keys for split_views in views.values()])
-                extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, at_once)
+            with data.cache_room.filling(folder_of(engine), recipe_with(engine)) as use:
+                store = FeatureStore(folder_of(engine), backbone.num_features, self.dtype, use)
+                fill(store, views, backbone, data, trainer, engine, why)
+            return store
         except EngineError as error:
             if self.engine != "auto":
                 raise UserError(f"features.engine={engine}: {error}; write features.engine=auto.") from error
             log.info("features   engine %s is not used: %s", engine, error)
-            return replace(self, engine="torch").features(classifier, data, trainer, phase, splits, mixes)
-        except OSError as error:
-            failure = f"{error.filename or folder} cannot be used ({error.strerror or error})"
-        if not trainer.strategy.reduce_boolean_decision(failure is None):  # The same in all processes.
-            return self._use_images(
-                failure or "another process cannot use the folder",
-                "make room there, choose another folder with cache.dir=DIR, or write features.cache=auto",
-            )
-        return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
+            return replace(self, engine="torch")._filled_store(backbone, data, trainer, views)
 
     def _use_images(
         self, reason: str, advice: str = "write features.cache=auto"
@@ -148,6 +137,42 @@ class FeatureCache:
             raise UserError(f"features.cache=true, but {reason}; {advice}.")
         log.info("features   are not cached: %s", reason)
         return {}
+
+
+def fill(
+    store: FeatureStore,
+    views: dict[str, Views],
+    backbone: Backbone,
+    data: ImageDataModule,
+    trainer: L.Trainer,
+    engine: str,
+    why: str,
+) -> None:
+    """Store the features of all views that are missing. Raises EngineError where the engine fails."""
+    device = trainer.strategy.root_device
+    at_once = min(MOST_AT_ONCE, torch.get_num_threads()) if device.type == "cpu" else 1
+    every: ConcatDataset[Tensor] = ConcatDataset(views.values())
+    keys = np.concatenate([split_views.keys for split_views in views.values()])
+    run: Run = backbone
+    if store.misses(keys):
+        log.info("features   engine %s: %s", engine, why)
+        for split_views in views.values():
+            if store.misses(split_views.augmented_keys):
+                split_views.keep_decoded(data)
+        images = noise((len(data.preprocessing.mean), *data.preprocessing.crop))
+        if engine == "torch":
+            run = folded(backbone, images.to(device))
+        else:
+            real = [every[index] for index in (0, len(every) // 2, len(every) - 1)]
+            run = converted(engine, backbone, torch.cat([images, torch.stack(real)]), at_once)
+
+    @torch.inference_mode()
+    def extract(images: Tensor) -> Tensor:
+        with trainer.precision_plugin.forward_context():
+            features: Tensor = run(images.to(device, memory_format=torch.channels_last))
+        return features.float()
+
+    extract_missing(store, keys, every, extract, data.batch_size, data.num_workers, at_once)
 
 
 def has_rows(folder: Path) -> bool:

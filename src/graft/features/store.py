@@ -92,6 +92,10 @@ class FeatureStore:
         locations[is_stored] = np.stack([segments, indices[is_stored] - (ends - lengths)[segments]], axis=1)
         return locations
 
+    def misses(self, keys: np.ndarray) -> bool:
+        """Return whether the row of any key is missing."""
+        return bool((self.locate(keys)[:, 0] < 0).any())
+
     def read(self, locations: np.ndarray) -> np.ndarray:
         """Return the rows `[n, width]` at locations that `locate` returned."""
         rows = np.empty((len(locations), self.width), self.dtype)

@@ -29,6 +29,10 @@ class Views(Dataset[Tensor]):
         self.keys = np.frombuffer(b"".join(keys), KEY)
         self.labels = self.plain.targets
 
+    @property
+    def augmented_keys(self) -> np.ndarray:
+        return self.keys.reshape(-1, self.count)[:, 1:].reshape(-1)
+
     def keep_decoded(self, data: ImageDataModule) -> None:
         """Read augmented views from decoded images, if `data` keeps them, so that each is decoded once."""
         self.augmented = data.dataset(self.split, True, data.decode(self.split))
