@@ -37,6 +37,8 @@ class ResultsSettings(Settings):
                 "elpv-few",
                 "elpv-any",
                 "elpv-certain",
+                "elpv-80-20",
+                "elpv-folds",
                 "elpv-blocks",
                 "ants",
                 "waste",

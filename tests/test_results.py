@@ -100,6 +100,17 @@ def test_a_table_has_as_many_cells_of_each_class_as_its_name_says(
     assert counts == {(c, s): n for c in "df" for s, n in (("train", 8), ("val", 2), ("test", 10))}
     assert len({row["path"] for row in rows}) == len(rows)
 
+    monkeypatch.setattr(tables, "read_cells", lambda: [{**cell, "probability": "1.0"} for cell in cells])
+    tested = []
+    for fold in range(1, 6):
+        tables.write_table(tmp_path / f"elpv-fold{fold}.csv")
+        rows = read_rows(tmp_path / f"elpv-fold{fold}.csv")[1].values()
+        tested += [row["path"] for row in rows if row["split"] == "test"]
+        counts = Counter((row["label"], row["split"]) for row in rows)
+        assert counts == {(c, s): n for c in "df" for s, n in (("train", 27), ("val", 5), ("test", 8))}
+    assert sorted(tested) == sorted(cell["path"] for cell in cells)
+
+    monkeypatch.setattr(tables, "read_cells", lambda: cells)
     tables.write_table(tmp_path / "elpv-certain.csv")
     assert {row["label"] for row in read_rows(tmp_path / "elpv-certain.csv")[1].values()} == {"d"}
 

@@ -1,10 +1,12 @@
-"""Tables of the solar cells for the results: the certain cells, neighbours together, few images a class."""
+"""Tables of the solar cells for the results: certain cells, folds, neighbours together, few images."""
 
 import csv
 import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from graft.data.sources.elpv import prepare_elpv
 from graft.data.tables import read_rows
@@ -14,6 +16,7 @@ BLOCK = 60  # cells of a solar module, mostly: the package's list has runs of n 
 COLUMNS = ("path", "label", "wafer", "block", "split")
 SPLITS = ("train", "val", "test")
 TEST_SHARE = 0.25
+FOLDS, VALIDATED = 5, 0.15
 
 Cells = list[dict[str, str]]
 
@@ -31,13 +34,17 @@ def read_cells() -> Cells:
 def write_table(file: Path) -> None:
     """Write the table that the file's name asks for; ValueError for an unknown name.
 
-    elpv-certain: the cells that the annotators agreed on, with p = 0 or 1. elpv-blocks: all cells.
+    elpv-certain: the cells that the annotators agreed on, with p = 0 or 1. elpv-foldK: these, with fold K of
+    five as the test images. elpv-blocks: all cells.
     elpv-N-seedM: N cells of each class, one in five for validation, and a quarter of all for the test.
     """
     cells = read_cells()
     kind = file.stem.removeprefix("elpv-")
+    certain = [cell for cell in cells if float(cell["probability"]) in (0.0, 1.0)]
     if kind == "certain":
-        cells = [cell for cell in cells if float(cell["probability"]) in (0.0, 1.0)]
+        cells = certain
+    elif found := re.fullmatch(rf"fold([1-{FOLDS}])", kind):
+        cells = list(folded(certain, int(found[1])))
     elif found := re.fullmatch(r"(\d+)-seed(\d+)", kind):
         random.Random(int(found[2])).shuffle(cells)
         cells = list(drawn(cells, int(found[1])))
@@ -48,6 +55,19 @@ def write_table(file: Path) -> None:
         writer = csv.DictWriter(lines, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(cells)
+
+
+def folded(cells: Cells, fold: int) -> Iterator[dict[str, str]]:
+    """Yield the cells with their splits: a fold for the test, a part of the others for validation."""
+    labels = [cell["label"] for cell in cells]
+    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    others, tested = list(splitter.split(cells, labels))[fold - 1]
+    _, validated = train_test_split(
+        others, test_size=VALIDATED, stratify=[labels[number] for number in others], random_state=fold
+    )
+    splits = dict.fromkeys(tested, "test") | dict.fromkeys(validated, "val")
+    for number, cell in enumerate(cells):
+        yield {**cell, "split": splits.get(number, "train")}
 
 
 def drawn(cells: Cells, images: int) -> Iterator[dict[str, str]]:
