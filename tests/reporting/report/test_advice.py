@@ -37,8 +37,9 @@ GOOD = Facts(
         ({"train_loss": 0.05, "val_loss": 0.5, "only_head": True}, "head.solver=lbfgs"),
         ({"best_epoch": 8}, "trainer.max_epochs=16"),
         ({"best_epoch": 8, "accuracy": Estimate(1.0, 0.996, 1.0)}, "seed=1,2,3"),
-        ({"only_head": True}, "finetuning=lp_ft"),
-        ({"only_head": True, "train_images": 2000}, "freeze=false"),
+        ({"only_head": True}, "recipe=auto time_budget=10m"),  # room: recipes
+        ({"only_head": True, "can_be_solved": False}, "finetuning=lp_ft"),
+        ({"only_head": True, "can_be_solved": False, "train_images": 2000}, "freeze=false"),
         ({"only_head": True, "train_images": 80}, "seed=1,2,3"),
         ({"worst": MISSED, "class_counts": (500, 500)}, ""),
         ({}, "seed=1,2,3"),

@@ -141,8 +141,12 @@ def about_training(facts: Facts) -> Iterator[Advice]:
         yield Advice(f"{seen} Train longer:", f"trainer.max_epochs={2 * facts.epochs}")
     of_a_class = facts.train_images / max(1, len(facts.class_counts))
     if facts.only_head and not overfitted and of_a_class >= FEW:  # See docs/finetuning.md.
-        seen = "Only the head was trained. Images unlike ImageNet often gain from a trained backbone:"
-        yield Advice(seen, "freeze=false" if of_a_class >= MANY else "finetuning=lp_ft")
+        seen = "Only the head was trained. Images unlike ImageNet often gain from a trained backbone"
+        settings = "freeze=false" if of_a_class >= MANY else "finetuning=lp_ft"
+        if facts.can_be_solved:  # room: recipes
+            seen += " or features of earlier stages; a recipe tries both in a given time"  # room: recipes
+            settings = "recipe=auto time_budget=10m"  # room: recipes
+        yield Advice(f"{seen}:", settings)
 
 
 def percent(share: float) -> str:
