@@ -23,7 +23,7 @@ WORK = Path("logs/benchmark")
 SECTIONS = {
     "frozen": "A frozen backbone, start to end",
     "steps": "The step of fine-tuning",
-    "accuracy": "Time to an accuracy",
+    "accuracy": "Accuracy over minutes",
     "loading": "Loading images",
     "growth": "More images",
     "startup": "Start-up",
@@ -36,7 +36,7 @@ def split_words(text: str) -> list[str]:
     return text.split(",")
 
 
-def split_minutes(text: str) -> list[int]:
+def split_numbers(text: str) -> list[int]:
     """Return whole numbers, which commas separate, the smallest first."""
     return sorted(int(number) for number in text.split(","))
 
@@ -55,8 +55,11 @@ class BenchmarkSettings(Settings):
     repetitions: Count = Field(3, description="how often each way runs")
     epochs: Count = Field(25, description="epochs of the frozen runs")
     minutes: Annotated[
-        list[Count], BeforeValidator(split_minutes), Words("whole minutes, separated by commas")
-    ] = Field([1, 2, 4, 8], description="how long to fine-tune, separated by commas")
+        list[Count], BeforeValidator(split_numbers), Words("whole minutes, separated by commas")
+    ] = Field([1, 2, 4, 8], description="how long to train for an accuracy, separated by commas")
+    seeds: Annotated[
+        list[Count], BeforeValidator(split_numbers), Words("whole numbers, separated by commas")
+    ] = Field([1, 2, 3], description="seeds of the accuracies, separated by commas")
     train: Annotated[int, Field(ge=4)] | None = Field(
         None, description="most training images, half as many in the other splits; all"
     )
@@ -81,9 +84,12 @@ def work(settings: dict[str, Any]) -> int:
         elif name == "steps":
             found = steps.measure(repetitions)
         elif name == "accuracy":
-            root = split_folder(settings["images"], WORK, settings["train"])
+            roots = {
+                seed: split_folder(settings["images"], WORK, settings["train"], seed)
+                for seed in settings["seeds"]
+            }
             curves = settings["output"].with_name("accuracy.png")
-            found = accuracy.measure(root, WORK, settings["minutes"], settings["peers"], curves)
+            found = accuracy.measure(roots, WORK, settings["minutes"], settings["peers"], curves)
         elif name == "loading":
             found = loading.measure(WORK, repetitions)
         elif name == "growth":

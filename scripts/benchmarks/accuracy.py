@@ -1,89 +1,156 @@
-"""Time to an accuracy: fastai, AutoTimm and Graft fine-tune for the epochs that fit into so many minutes."""
+"""Accuracy over minutes: what fastai, AutoTimm and Graft reach in the time that they are given."""
 
-from collections.abc import Callable, Sequence
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from benchmarks.frozen import graft
 from benchmarks.measuring import WAYS, Run, run, table
 
-Way = Callable[[int], Run]
-FASTAI, AUTOTIMM, GRAFT = "fastai fine_tune", "AutoTimm", "Graft lp_ft"
-CHOICE = (
+FASTAI, AUTOTIMM, AUTO, DEFAULT = "fastai fine_tune", "AutoTimm", "Graft recipe=auto", "Graft default"
+LOOKS = {  # Okabe & Ito's colours, for every eye
+    FASTAI: ("#D55E00", "o"),
+    AUTOTIMM: ("#0072B2", "s"),
+    AUTO: ("#009E73", "^"),
+    DEFAULT: ("#000000", "D"),
+}
+DEFAULT_EPOCHS = 25
+ABOUT = (
+    "The time is that of the whole process, with nothing stored before; each seed makes its own splits. "
+    "fastai and AutoTimm are given the epochs that fit, by their runs of one and two on the first seed. "
     "Graft and AutoTimm keep the epoch with the best validation accuracy, fastai's `fine_tune` keeps the "
-    "last one, so compare the test accuracies. Each point is one run."
+    "last one, so compare the test accuracies."
 )
-COLOURS = {FASTAI: "#D55E00", AUTOTIMM: "#0072B2", GRAFT: "#009E73"}  # Okabe & Ito, for every eye
+Points = Mapping[str, Mapping[int, list[Run]]]  # by way, then by epochs or minutes: a run for each seed
 
 
-def measure(root: Path, work: Path, minutes: Sequence[int], peers: Path, image: Path) -> str:
-    """Return the section, and draw its curves; every point is a whole process of its own."""
+def measure(roots: Mapping[int, Path], work: Path, minutes: Sequence[int], peers: Path, image: Path) -> str:
+    """Return the section, and draw its curves; `roots` are the split images of each seed.
 
-    def peer(script: str, *arguments: str) -> Way:
-        def way(epochs: int) -> Run:
-            return run([f"{WAYS}/{script}", str(root), str(epochs), *arguments], python=str(peers))
-
-        return way
-
-    ways: dict[str, Way] = {
-        FASTAI: peer("peer_fastai.py"),
-        AUTOTIMM: peer("peer_autotimm.py", "everything"),
-        GRAFT: partial(lp_ft, root, work),
+    Every run is a process of its own, and is kept in `work`.
+    """
+    ways: dict[str, Callable[[Path, int, int], Run]] = {
+        FASTAI: partial(peer, peers, "peer_fastai.py"),
+        AUTOTIMM: partial(peer, peers, "peer_autotimm.py"),
+        AUTO: partial(recipe, work),
+        DEFAULT: partial(default, work),
     }
-    found: dict[str, dict[int, Run]] = {name: {1: way(1), 2: way(2)} for name, way in ways.items()}
-    for budget in minutes:
-        for name, way in ways.items():
-            epochs = epochs_within(budget * 60, found[name])
-            if epochs > max(found[name]):
-                found[name][epochs] = way(epochs)
-    draw(found, image)
+
+    def runs(way: str, amount: int) -> list[Run]:
+        folder = work / "accuracy"
+        return [
+            kept(folder / root.name / f"{way}-{amount}.json", partial(ways[way], root, seed, amount))
+            for seed, root in roots.items()
+        ]
+
+    points = {
+        DEFAULT: {DEFAULT_EPOCHS: runs(DEFAULT, DEFAULT_EPOCHS)},
+        AUTO: {budget: runs(AUTO, budget) for budget in minutes},
+    }
+    for way in (FASTAI, AUTOTIMM):
+        points[way] = {epochs: runs(way, epochs) for epochs in (1, 2)}
+        for budget in minutes:
+            epochs = epochs_within(budget * 60, points[way])
+            if epochs > max(points[way]):
+                points[way][epochs] = runs(way, epochs)
+    draw(points, image)
+    header = ["way", "given", "seconds, whole process", "validation", "test"]
     rows = [
-        [name, str(epochs), f"{done.seconds:.0f}", f"{done.result['val']:.3f}", f"{done.result['test']:.3f}"]
-        for name, runs in found.items()
-        for epochs, done in runs.items()
+        [way, f"{amount} {'min' if way == AUTO else 'epochs'}", *shown(found)]
+        for way, by_amount in points.items()
+        for amount, found in by_amount.items()
     ]
-    header = ["way", "epochs", "seconds, whole process", "validation", "test"]
-    shown = f"![validation accuracy over time]({image.name})"
-    verdicts = [verdict(found, "val", "validation"), verdict(found, "test", "test")]
-    return "\n".join([shown, "", table(header, rows), "", *verdicts, "", CHOICE])
+    drawn = f"![test accuracy over time]({image.name})"
+    about = f"{ABOUT} Seeds: {', '.join(map(str, roots))}; mean ± standard deviation."
+    return "\n".join([drawn, "", table(header, rows), "", verdict(points), "", about])
 
 
-def epochs_within(seconds: float, runs: dict[int, Run]) -> int:
-    """Return the epochs that take so long, on the line through the shortest and the longest run so far."""
+def kept(file: Path, measured: Callable[[], Run]) -> Run:
+    """Return the run that a file holds, or measure it and write it there."""
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(measured())), encoding="utf-8")
+    return Run(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def peer(python: Path, script: str, root: Path, seed: int, epochs: int) -> Run:
+    """Fine-tune everything for so many epochs as that project does."""
+    return run([f"{WAYS}/{script}", str(root), str(epochs), "everything", str(seed)], python=str(python))
+
+
+def recipe(work: Path, root: Path, seed: int, minutes: int) -> Run:
+    """Let Graft choose within so many minutes."""
+    return graft(root, work, "recipe=auto", f"time_budget={minutes}m", f"seed={seed}", is_first=True)
+
+
+def default(work: Path, root: Path, seed: int, epochs: int) -> Run:
+    """Train Graft's default: a frozen backbone."""
+    return graft(root, work, f"trainer.max_epochs={epochs}", f"seed={seed}", is_first=True)
+
+
+def epochs_within(seconds: float, runs: Mapping[int, list[Run]]) -> int:
+    """Return the epochs that take so long, on the line through the first seed's shortest and longest run."""
     few, many = min(runs), max(runs)
-    per_epoch = (runs[many].seconds - runs[few].seconds) / (many - few)
-    per_epoch = max(per_epoch, 0.05 * runs[many].seconds)  # Two short runs may take equally long.
-    return few + int((seconds - runs[few].seconds) / per_epoch)
+    shortest, longest = runs[few][0].seconds, runs[many][0].seconds
+    per_epoch = max(
+        (longest - shortest) / (many - few), 0.05 * longest
+    )  # Two short runs may take equally long.
+    return few + int((seconds - shortest) / per_epoch)
 
 
-def lp_ft(root: Path, work: Path, epochs: int) -> Run:
-    """Fit the head to convergence, then fine-tune for so many epochs, with nothing stored before."""
-    settings = ["augmentation=none", "finetuning=lp_ft", "finetuning.schedule.probe_epochs=1"]
-    return graft(root, work, epochs + 1, *settings, "head.solver=lbfgs", is_first=True)
+def mean(runs: Sequence[Run], split: str) -> float:
+    return statistics.mean(run.result[split] for run in runs)
 
 
-def verdict(found: dict[str, dict[int, Run]], split: str, name: str) -> str:
-    """Say when Graft's accuracy on a split first is that of fastai's longest run."""
-    longest = found[FASTAI][max(found[FASTAI])]
-    reached = [r.seconds for r in found[GRAFT].values() if r.result[split] >= longest.result[split]]
-    aim = f"- {name}: fastai's longest run reaches {longest.result[split]:.3f} in {longest.seconds:.0f} s"
+def deviation(runs: Sequence[Run], split: str) -> float:
+    return statistics.stdev(run.result[split] for run in runs) if len(runs) > 1 else 0.0
+
+
+def seconds(runs: Sequence[Run]) -> float:
+    return statistics.median(run.seconds for run in runs)
+
+
+def shown(runs: Sequence[Run]) -> list[str]:
+    """Return the last cells of a row: median seconds, accuracies."""
+    accuracies = [f"{mean(runs, split):.3f} ± {deviation(runs, split):.3f}" for split in ("val", "test")]
+    return [f"{seconds(runs):.0f}", *accuracies]
+
+
+def verdict(points: Points) -> str:
+    """Say when Graft's mean test accuracy first is that of fastai's longest runs."""
+    longest = points[FASTAI][max(points[FASTAI])]
+    aim, time = mean(longest, "test"), seconds(longest)
+    told = f"fastai's longest runs reach a test accuracy of {aim:.3f} in {time:.0f} s"
+    graft_runs = [*points[DEFAULT].values(), *points[AUTO].values()]
+    reached = [seconds(found) for found in graft_runs if mean(found, "test") >= aim]
     if not reached:
-        return f"{aim}; no run of Graft does."
-    return f"{aim}, Graft in {min(reached):.0f} s: {longest.seconds / min(reached):.1f} times as fast."
+        return f"{told}; no run of Graft does."
+    return f"{told}, Graft in {min(reached):.0f} s: {time / min(reached):.1f} times as fast."
 
 
-def draw(found: dict[str, dict[int, Run]], image: Path) -> None:
-    """Draw validation accuracy over seconds, one curve a way."""
+def draw(points: Points, image: Path) -> None:
+    """Draw test accuracy over minutes, a curve for each way, with the standard deviation over seeds."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, runs), marker in zip(found.items(), "os^", strict=True):
-        seconds = [done.seconds for done in runs.values()]
-        accuracies = [done.result["val"] for done in runs.values()]
-        axes.plot(seconds, accuracies, marker=marker, color=COLOURS[name], label=name)
-    axes.set_xlabel("seconds, whole process")
-    axes.set_ylabel("validation accuracy")
+    for way, by_amount in points.items():
+        found = sorted(by_amount.values(), key=seconds)
+        colour, marker = LOOKS[way]
+        axes.errorbar(
+            [seconds(runs) / 60 for runs in found],
+            [mean(runs, "test") for runs in found],
+            [deviation(runs, "test") for runs in found],
+            marker=marker,
+            color=colour,
+            capsize=3,
+            label=way,
+        )
+    axes.set_xlabel("minutes, whole process")
+    axes.set_ylabel("test accuracy")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

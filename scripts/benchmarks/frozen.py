@@ -20,13 +20,14 @@ def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: Path |
         "plain Lightning": partial(run, [f"{WAYS}/plain_lightning.py", *arguments]),
     }
     if peers:
-        command = [f"{WAYS}/peer_autotimm.py", *arguments, "frozen"]
+        command = [f"{WAYS}/peer_autotimm.py", *arguments, "frozen", "0"]
         ways["AutoTimm"] = partial(run, command, python=str(peers))
     for name, memory in PASSES.items():
         ways[name] = partial(run, [f"{WAYS}/forward_pass.py", str(root), memory])
-    ways[FIRST] = partial(graft, root, work, epochs, "augmentation=none", is_first=True)
-    ways["Graft, again"] = partial(graft, root, work, epochs, "augmentation=none")
-    ways["Graft, augmented"] = partial(graft, root, work, epochs, "features.views=8", is_first=True)
+    long = f"trainer.max_epochs={epochs}"
+    ways[FIRST] = partial(graft, root, work, long, "augmentation=none", is_first=True)
+    ways["Graft, again"] = partial(graft, root, work, long, "augmentation=none")
+    ways["Graft, augmented"] = partial(graft, root, work, long, "features.views=8", is_first=True)
     # They take as long as the classic loop, which is what all are compared with.
     runs = paired(ways, repetitions, once=("plain Lightning", "AutoTimm"))
     rows = [row(name, found, runs[CLASSIC]) for name, found in runs.items() if name not in PASSES]
@@ -41,13 +42,13 @@ def measure(root: Path, work: Path, repetitions: int, epochs: int, peers: Path |
     return "\n".join([table(header, rows), "", *passes])
 
 
-def graft(root: Path, work: Path, epochs: int, *overrides: str, is_first: bool = False) -> Run:
+def graft(root: Path, work: Path, *overrides: str, is_first: bool = False) -> Run:
     """Run train.py with a cache of its own, empty where it `is_first`; the result is its metrics.json."""
     folder = work / "run"
     shutil.rmtree(folder, ignore_errors=True)
     if is_first:
         shutil.rmtree(work / "cache", ignore_errors=True)
-    settings = ["data=folder", f"data.root={root}", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
+    settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={folder}"]
     done = run(["train.py", *settings, *overrides], {"GRAFT_CACHE": str(work / "cache")})
     metrics = json.loads((PROJECT / folder / "metrics.json").read_text(encoding="utf-8"))
     return Run(done.seconds, done.memory, {"val": metrics["val/accuracy"], "test": metrics["test/accuracy"]})

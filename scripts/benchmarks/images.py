@@ -20,30 +20,30 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SEED = 42
 
 
-def read_folder(root: Path, **changes: Any) -> LabelledImages:
+def read_folder(root: Path, seed: int = SEED, **changes: Any) -> LabelledImages:
     """Return the images of a folder as the default settings split them; `changes` are settings of `data`."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", overrides=["data=folder", f"seed={SEED}"])
+        config = compose("train", overrides=["data=folder", f"seed={seed}"])
     config.data.merge_with({"root": str(root), **changes})
     data, task = (OmegaConf.to_container(config[key], resolve=True) for key in ("data", "task"))
     return read_labelled_images(cast(dict[str, Any], data), build_task(cast(dict[str, Any], task)))
 
 
-def split_folder(images: Path | None, folder: Path, most: int | None = None) -> Path:
+def split_folder(images: Path | None, folder: Path, most: int | None = None, seed: int = SEED) -> Path:
     """Return a folder of links `{train,val,test}/CLASS/*` to an image folder's files; None: ELPV.
 
     `most`: so many training images at most, drawn by class, and half as many in each other split.
     """
     source = images or prepare_elpv(folder / "elpv", cut=0.5)
-    which = hashlib.blake2b(f"{source.resolve()} {most}".encode(), digest_size=4).hexdigest()
+    which = hashlib.blake2b(f"{source.resolve()} {most} {seed}".encode(), digest_size=4).hexdigest()
     target = folder / f"{source.name}-split-{which}"
     if target.is_dir():
         return target
     unfinished = target.with_suffix(".part")
-    for split, found in read_folder(source, cache_dir=str(folder / "cache")).samples.items():
+    for split, found in read_folder(source, seed, cache_dir=str(folder / "cache")).samples.items():
         samples = found
         if most is not None:
-            samples = limit_splits(found, most if split == "train" else most // 2, SEED)
+            samples = limit_splits(found, most if split == "train" else most // 2, seed)
         for sample in samples:
             link = unfinished / split / sample.target[0] / sample.path.replace("/", "-")
             link.parent.mkdir(parents=True, exist_ok=True)

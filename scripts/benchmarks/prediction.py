@@ -9,7 +9,7 @@ from benchmarks.measuring import run, table
 
 def measure(root: Path, work: Path) -> str:
     """Return the section: batches of 32 crops in memory, all ways in turn in one process."""
-    graft(root, work, 5, "augmentation=none")
+    graft(root, work, "trainer.max_epochs=5", "augmentation=none")
     checkpoint = work / "run" / "checkpoints" / "best.ckpt"
     shutil.rmtree(work / "exported", ignore_errors=True)
     (work / "exported").mkdir()

@@ -1,9 +1,11 @@
-"""Start-up: the help page, and the command until the first training step begins, its batch at hand."""
+"""Start-up: the help page, and the command until the first training step begins, beside the bare imports."""
 
 from functools import partial
 from pathlib import Path
 
 from benchmarks.measuring import paired, run, spread, table
+
+IMPORTS = "import torch, torchvision, lightning, timm"
 
 
 def measure(root: Path, work: Path, repetitions: int) -> str:
@@ -11,8 +13,9 @@ def measure(root: Path, work: Path, repetitions: int) -> str:
     leaving = "+callbacks.leave._target_=benchmarks.ways.first_step.ExitAtFirstStep"
     settings = ["data=folder", f"data.root={root}", f"hydra.run.dir={work / 'start'}", "freeze=false"]
     ways = {
-        "--help": ["train.py", "--help"],
-        "until the first training step": ["train.py", *settings, leaving],
+        "train.py --help": ["train.py", "--help"],
+        IMPORTS: ["-c", IMPORTS],
+        "train.py until the first training step": ["train.py", *settings, leaving],
     }
     runs = paired({name: partial(run, command) for name, command in ways.items()}, repetitions)
     rows = [[name, spread([r.seconds for r in found], 2)] for name, found in runs.items()]

@@ -51,3 +51,8 @@ def accuracy(network: nn.Module, batches: DataLoader) -> float:
             right += int((network(images).argmax(dim=1) == labels).sum())
             total += len(labels)
     return right / total
+
+
+def packaged_weights() -> dict[str, torch.Tensor]:
+    """Return the packaged weights under timm's names."""
+    return build_backbone("packaged", "efficientnet_lite0").network.state_dict()

@@ -12,7 +12,7 @@ from benchmarks.ways.network import BATCH_SIZE, LEARNING_RATE, loaders, pretrain
 DEFAULT_RATE = 1e-3  # AutoTimm's own
 
 
-def main(root: Path, epochs: int, frozen: bool) -> None:
+def main(root: Path, epochs: int, frozen: bool, seed: int) -> None:
     """Train the head or everything, and print the accuracies of the best epoch."""
     import torch
     from autotimm import AutoTrainer, BackboneConfig, ImageClassifier, MetricConfig
@@ -28,7 +28,7 @@ def main(root: Path, epochs: int, frozen: bool) -> None:
         freeze_backbone=frozen,
         compile_model=False,
         lr=LEARNING_RATE if frozen else DEFAULT_RATE,
-        seed=0,
+        seed=seed,
         deterministic=False,
     )
     module.backbone.load_state_dict(pretrained(2)[0].state_dict())
@@ -55,4 +55,4 @@ def main(root: Path, epochs: int, frozen: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "frozen")
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "frozen", int(sys.argv[4]))
