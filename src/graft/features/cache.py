@@ -24,6 +24,7 @@ from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import EXTENSION, FeatureStore
 from graft.features.views import Views
 from graft.models.backbones import Backbone
+from graft.models.backbones.image_sizes import trial_output
 from graft.models.classifier import Classifier
 from graft.models.engines.choice import EngineError, choose_engine, converted, with_version
 from graft.models.engines.run import Run
@@ -75,7 +76,8 @@ class FeatureCache:
             return self._use_images("only a part of the batches is asked for")
         count = number_of_views(self.views, data, phase)
         views = {split: Views(data, split, count if split == "train" else 1) for split in splits}
-        size = sum(map(len, views.values())) * backbone.num_features * np.dtype(self.dtype).itemsize / 1e9
+        width = trial_output(backbone.eval(), data.preprocessing.crop, 1, backbone.channels).shape[1]
+        size = sum(map(len, views.values())) * width * np.dtype(self.dtype).itemsize / 1e9
         if size > data.cache_room.limit_gb:
             reason = f"they would take {size:.2g} GB, and cache.limit_gb={data.cache_room.limit_gb}"
             return self._use_images(reason, "raise it, or write features.cache=auto")
@@ -86,7 +88,7 @@ class FeatureCache:
         store: FeatureStore | None = None
         failure = "another process cannot use the folder"
         try:
-            store = self._filled_store(backbone, data, trainer, views)
+            store = self._filled_store(backbone, width, data, trainer, views)
         except OSError as error:
             place = error.filename or data.cache_room.features
             failure = f"{place} cannot be used ({error.strerror or error})"
@@ -99,7 +101,12 @@ class FeatureCache:
         return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
 
     def _filled_store(
-        self, backbone: Backbone, data: ImageDataModule, trainer: L.Trainer, views: dict[str, Views]
+        self,
+        backbone: Backbone,
+        width: int,
+        data: ImageDataModule,
+        trainer: L.Trainer,
+        views: dict[str, Views],
     ) -> FeatureStore:
         """Return the store of these views, filled by the engine of the settings, or by PyTorch in its place.
 
@@ -121,14 +128,14 @@ class FeatureCache:
             engine, why = choose_engine(self.engine, number, lambda name: has_rows(folder_of(name)))
         try:
             with data.cache_room.filling(folder_of(engine), recipe_with(engine)) as use:
-                store = FeatureStore(folder_of(engine), backbone.num_features, self.dtype, use)
+                store = FeatureStore(folder_of(engine), width, self.dtype, use)
                 fill(store, views, backbone, data, trainer, engine, why)
             return store
         except EngineError as error:
             if self.engine != "auto":
                 raise UserError(f"features.engine={engine}: {error}; write features.engine=auto.") from error
             log.info("features   engine %s is not used: %s", engine, error)
-            return replace(self, engine="torch")._filled_store(backbone, data, trainer, views)
+            return replace(self, engine="torch")._filled_store(backbone, width, data, trainer, views)
 
     def _use_images(
         self, reason: str, advice: str = "write features.cache=auto"
