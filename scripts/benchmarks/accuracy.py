@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.frozen import graft
 from benchmarks.measuring import WAYS, Run, run, table
+from graft.training.summary import plural
 
 FASTAI, AUTOTIMM, AUTO, DEFAULT = "fastai fine_tune", "AutoTimm", "Graft recipe=auto", "Graft default"
 LOOKS = {  # Okabe & Ito's colours, for every eye
@@ -19,7 +20,8 @@ LOOKS = {  # Okabe & Ito's colours, for every eye
 }
 DEFAULT_EPOCHS = 25
 ABOUT = (
-    "The time is that of the whole process, with nothing stored before; each seed makes its own splits. "
+    "Every way augments as it does by default. The time is that of the whole process, with nothing stored "
+    "before; each seed makes its own splits. "
     "fastai and AutoTimm are given the epochs that fit, by their runs of one and two on the first seed. "
     "Graft and AutoTimm keep the epoch with the best validation accuracy, fastai's `fine_tune` keeps the "
     "last one, so compare the test accuracies."
@@ -30,7 +32,7 @@ Points = Mapping[str, Mapping[int, list[Run]]]  # by way, then by epochs or minu
 def measure(roots: Mapping[int, Path], work: Path, minutes: Sequence[int], peers: Path, image: Path) -> str:
     """Return the section, and draw its curves; `roots` are the split images of each seed.
 
-    Every run is a process of its own, and is kept in `work`.
+    Every run is a process of its own, and is kept in `work`: remove `work/accuracy` to measure again.
     """
     ways: dict[str, Callable[[Path, int, int], Run]] = {
         FASTAI: partial(peer, peers, "peer_fastai.py"),
@@ -57,9 +59,9 @@ def measure(roots: Mapping[int, Path], work: Path, minutes: Sequence[int], peers
             if epochs > max(points[way]):
                 points[way][epochs] = runs(way, epochs)
     draw(points, image)
-    header = ["way", "given", "seconds, whole process", "validation", "test"]
+    header = ["way", "given", "median seconds, whole process", "validation", "test"]
     rows = [
-        [way, f"{amount} {'min' if way == AUTO else 'epochs'}", *shown(found)]
+        [way, f"{amount} min" if way == AUTO else plural(amount, "epoch"), *shown(found)]
         for way, by_amount in points.items()
         for amount, found in by_amount.items()
     ]
@@ -120,14 +122,14 @@ def shown(runs: Sequence[Run]) -> list[str]:
 
 
 def verdict(points: Points) -> str:
-    """Say when Graft's mean test accuracy first is that of fastai's longest runs."""
+    """Say how soon Graft reaches the mean test accuracy of fastai's longest runs."""
     longest = points[FASTAI][max(points[FASTAI])]
     aim, time = mean(longest, "test"), seconds(longest)
     told = f"fastai's longest runs reach a test accuracy of {aim:.3f} in {time:.0f} s"
     graft_runs = [*points[DEFAULT].values(), *points[AUTO].values()]
     reached = [seconds(found) for found in graft_runs if mean(found, "test") >= aim]
     if not reached:
-        return f"{told}; no run of Graft does."
+        return f"{told}; Graft does not reach it."
     return f"{told}, Graft in {min(reached):.0f} s: {time / min(reached):.1f} times as fast."
 
 

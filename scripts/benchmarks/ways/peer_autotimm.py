@@ -1,4 +1,7 @@
-"""AutoTimm with the packaged weights, frozen or all of it learning; Trainer and settings are its own."""
+"""AutoTimm with the packaged weights, frozen or trained as a whole; Trainer and settings are its own.
+
+Frozen, it gets the images as the other ways do; as a whole, it is trained with its own data module.
+"""
 
 import json
 import logging
@@ -7,8 +10,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from torch.utils.data import DataLoader
+
 from benchmarks.ways.network import BATCH_SIZE, LEARNING_RATE, loaders, pretrained
 
+NETWORK = "tf_efficientnet_lite0"
 DEFAULT_RATE = 1e-3  # AutoTimm's own
 
 
@@ -20,9 +26,9 @@ def main(root: Path, epochs: int, frozen: bool, seed: int) -> None:
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    batches = loaders(root)
+    batches = loaders(root) if frozen else own_loaders(root)
     module = ImageClassifier(
-        BackboneConfig("tf_efficientnet_lite0", pretrained=False),
+        BackboneConfig(NETWORK, pretrained=False),
         num_classes=len(batches["train"].dataset.classes),  # type: ignore[attr-defined]
         metrics=[MetricConfig("accuracy", "torchmetrics", "Accuracy", {"task": "multiclass"}, ["val"])],
         freeze_backbone=frozen,
@@ -52,6 +58,15 @@ def main(root: Path, epochs: int, frozen: bool, seed: int) -> None:
             right += int((module(images).argmax(dim=1) == labels).sum())
             total += len(labels)
     sys.stdout.write(json.dumps({"val": best, "test": right / total, "batch_size": BATCH_SIZE}) + "\n")
+
+
+def own_loaders(root: Path) -> dict[str, DataLoader]:
+    """Return AutoTimm's loaders of each split: its augmentation, preprocessing as the weights need it."""
+    from autotimm import ImageDataModule, TransformConfig
+
+    data = ImageDataModule(root, batch_size=BATCH_SIZE, transform_config=TransformConfig(), backbone=NETWORK)
+    data.setup()
+    return {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
 
 
 if __name__ == "__main__":
