@@ -162,8 +162,8 @@ def train_graft(folder: Path, epochs: int, resume: int | None) -> Trained:
 def resumption(path: Path, epochs: int) -> Resumption:
     """Return where in its schedule a checkpoint was saved."""
     saved = read_checkpoint(path)[DESCRIPTION]["position"]
-    is_over = saved.pop("phase_is_over")
-    return Resumption(path, Position(**saved), is_over, epochs, {}, "", LEARNING_RATE)
+    stopped_early = saved.pop("stopped_early")
+    return Resumption(path, Position(**saved), stopped_early, epochs, {}, "", LEARNING_RATE)
 
 
 def ways() -> list[Way]:
@@ -172,7 +172,7 @@ def ways() -> list[Way]:
     held = partial(unfreeze, train_bn=False)
     head_only = partial(Plain, optimize_head_only=True)
     return [
-        Way("Graft, `freeze=2`", train_graft),
+        Way("Graft, `freeze=2 finetuning.norm=train`", train_graft),
         Way("Lightning `BackboneFinetuning()`", partial(train_with_lightning, Plain, unfreeze)),
         Way(
             "Lightning `BackboneFinetuning(train_bn=False)`, optimizer of the head as in its example",
