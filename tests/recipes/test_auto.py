@@ -44,6 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("graft.recipes.budget.now", clock)
     monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1)
     monkeypatch.setattr("graft.recipes.budget.COMPARING", 3.0)
+    monkeypatch.setattr("graft.recipes.auto.FEWEST_WRONG", 0)  # The images are easy.
     return clock
 
 
@@ -141,6 +142,35 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     assert plan["settings"]["finetuning.norm"] == "frozen"
     assert found.metrics["epoch"] == 5
     assert "test/accuracy" in found.metrics
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(15, 1 + 5), (16, 1)])
+def test_the_fewest_epochs_that_pay_are_trained_where_they_just_fit(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    epochs: int,
+) -> None:
+    monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", steps)  # 3 an epoch, of 1 s; 5 s are left.
+
+    found = auto(make_config(*RECIPE, "time_budget=15s"))
+
+    assert found.metrics["epoch"] == epochs
+
+
+def test_a_head_that_is_right_on_all_validation_images_is_not_fine_tuned(
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.recipes.auto.FEWEST_WRONG", 1)
+
+    found = auto(make_config(*RECIPE, "time_budget=15s"))
+
+    assert found.metrics["val/accuracy"] == 1.0, "the images are not that easy: the test shows nothing"
+    steps = plan_of(tmp_path / "run")["steps"]
+    assert any(step.startswith("no fine-tuning: the head has 0 of ") for step in steps)
+    assert found.metrics["epoch"] == 1
 
 
 def test_time_for_too_few_steps_is_left_to_more_heads(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import pytest
+import timm
 import torch
 from lightning.pytorch.callbacks import Timer
 
@@ -149,8 +150,9 @@ def test_the_log_says_what_is_trainable_in_each_phase(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
-        train(make_config("freeze=1", "trainer.max_epochs=2"))
+        train(make_config("freeze=1", "trainer.max_epochs=2", "finetuning.norm=frozen"))
     told = [message for message in caplog.messages if message.startswith("phase")]
+    assert [line.endswith(", norm layers frozen)") for line in told] == [False, True]
     assert [line.split(" (")[0] for line in told] == [
         "phase 1/2: head trainable for 1 epoch",
         "phase 2/2: everything trainable for 1 epoch",
@@ -193,6 +195,46 @@ def test_frozen_weights_stay_bit_identical_under_an_average(make_config: MakeCon
         if "backbone" in name:
             assert torch.equal(first[name], last[name]), name
             assert torch.equal(raw[name], last[name]), name
+
+
+def test_norm_layers_of_pretrained_weights_stay_bit_identical_unless_they_are_to_be_trained(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    pretrained = timm.create_model("test_efficientnet").state_dict()
+    torch.save(pretrained, tmp_path / "weights.pth")
+    settings = ("freeze=false", "trainer.max_epochs=1", f"model.weights={tmp_path}/weights.pth")
+    moved = {}
+    for norm in ("auto", "frozen", "train"):
+        train(make_config(*settings, f"finetuning.norm={norm}", run=norm))
+        prefix = "classifier.backbone.network."
+        state = run_checkpoint(tmp_path / norm)["state_dict"]
+        moved[norm] = {
+            name.removeprefix(prefix)
+            for name, value in state.items()
+            if name.startswith(prefix) and not torch.equal(value, pretrained[name.removeprefix(prefix)])
+        }
+    assert moved["auto"] == moved["frozen"]
+    assert not any("bn" in name for name in moved["auto"])
+    assert {name for name in moved["train"] if "bn" not in name} == moved["auto"]
+    assert {name for name in pretrained if "running_mean" in name} <= moved["train"]
+
+
+def test_a_selection_of_pretrained_norm_layers_is_refused_unless_they_are_to_be_trained(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.pth")
+    settings = ("finetuning=select", "finetuning.train=[*bn1.*,head]", "trainer.max_epochs=1")
+    settings += (f"model.weights={tmp_path}/weights.pth",)
+    with pytest.raises(UserError, match=r"\*bn1\.\* names norm layers only, and these are frozen"):
+        train(make_config(*settings))
+    train(make_config(*settings, "finetuning.norm=train"))
+
+
+def test_norm_layers_of_random_weights_are_trained(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config("freeze=false", "trainer.max_epochs=1"))
+    state = run_checkpoint(tmp_path / "run")["state_dict"]
+    assert all(value > 0 for name, value in state.items() if name.endswith("num_batches_tracked"))
 
 
 def test_the_record_has_every_epoch_also_those_after_the_best_and_before_a_resume(

@@ -69,7 +69,7 @@ def select(named: Stages, freeze: Any, max_epochs: int, train: Sequence[str]) ->
 
 
 def refuse_held_patterns(classifier: Classifier, phase: Phase) -> None:
-    """Raise a UserError for a pattern that names norm layers only, which `finetuning.norm=frozen` freezes."""
+    """Raise a UserError for a pattern that names norm layers only, where these are frozen."""
     apply_phase(classifier, phase, "frozen")
     parameters = list(stage_parameters(classifier))
     stages = {stage for stage, _, _ in parameters}  # One of norms alone is a part of the schedules.
@@ -77,6 +77,6 @@ def refuse_held_patterns(classifier: Classifier, phase: Phase) -> None:
         matching = [parameter for _, name, parameter in parameters if fnmatchcase(name, pattern)]
         if pattern not in stages and matching and not any(p.requires_grad for p in matching):
             raise UserError(
-                f"finetuning.train: {pattern} names norm layers only, which finetuning.norm=frozen holds; "
+                f"finetuning.train: {pattern} names norm layers only, and these are frozen; "
                 "write finetuning.norm=train, or leave the pattern out."
             )

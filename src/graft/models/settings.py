@@ -95,7 +95,7 @@ class FinetuningSettings(Settings):
     schedule: TargetSettings
     head_lr_multiplier: PositiveNumber
     layer_decay: Annotated[float, Field(gt=0, le=1)]
-    norm: Literal["train", "frozen"]
+    norm: Literal["auto", "train", "frozen"]
 
 
 STANDARD = "graft.models.freezing.standard"

@@ -22,9 +22,10 @@ from graft.training import run
 from graft.training.building import build_task
 from graft.training.record import Fitted
 from graft.training.resumable_settings import written
-from graft.training.summary import PROJECT, executable, from_here
+from graft.training.summary import PROJECT, executable, from_here, plural
 from graft.training.trainer import build_trainer
 
+FEWEST_WRONG = 2  # validation images: with fewer, no gain is above its standard error, see `choose_result`
 HEAD_KEYS = ("model.stages", "features.views", "head.l2")
 FOLLOWER = f"{FollowPlan.__module__}.{FollowPlan.__qualname__}"
 
@@ -62,9 +63,12 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
     if budget.is_auto:
         budget.take_enough(search.pace)
         plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")
-    choose_head(search, plan, budget)
-    if budget.is_nearly_over:
+    head = choose_head(search, plan, budget)
+    if head is None or budget.is_nearly_over:
         plan.note(f"no fine-tuning: {max(0, budget.left()):.0f} s are left")
+    elif (wrong := search.wrong_in_validation(head)) < FEWEST_WRONG:
+        validated = plural(len(images.samples["val"]), "validation image")
+        plan.note(f"no fine-tuning: the head has {wrong} of {validated} wrong, too few to show a gain")
     else:
         plan_fine_tuning(settings, plan, search.pace, budget.left())
     return plan
@@ -86,11 +90,11 @@ def note_winner(fitted: Fitted, plan: Plan) -> None:
     checkpoints, settings = fitted.checkpoints, dict(plan.settings)
     validation = run.best_validation(fitted)
     right = int((validation.logits.argmax(dim=1) == validation.targets).sum())
-    winner, average = f"epoch {checkpoints.best_epoch + 1}", ""
+    winner, average = f"epoch {checkpoints.best_epoch}", ""
     if len(plan.averaged) > 1:
         winner = f"the mean of the weights after epochs {', '.join(map(str, sorted(plan.averaged)))}"
         average = f", then {winner}"
-    elif checkpoints.best_epoch == 0:
+    elif checkpoints.best_epoch == 1:
         winner = "the solved head"
         settings = {key: settings[key] for key in HEAD_KEYS} | SOLVED
     plan.note(

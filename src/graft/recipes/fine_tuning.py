@@ -31,6 +31,8 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
     plan.seconds_after_fit = pace.after_fit
     seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
     epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
+    if epochs < pace.fewest_epochs <= seconds / pace.epoch:
+        epochs = pace.fewest_epochs  # Without the margin: the deadline ends a fit that is slower.
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < pace.fewest_epochs:
         plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")

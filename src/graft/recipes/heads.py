@@ -17,6 +17,7 @@ from graft.errors import UserError
 from graft.features.cache import FeatureCache, number_of_views
 from graft.features.cross_validation import CrossValidation, cross_validated
 from graft.features.dataset import FeatureDataset
+from graft.features.head_solver import fitted_heads
 from graft.features.recipe import recipe, recipe_digest
 from graft.features.store import FeatureStore
 from graft.models.backbones import stages
@@ -66,11 +67,11 @@ class HeadSearch:
         self.own = settings["model"]["stages"]
         self.most = max(self.own, min(SEVERAL_STAGES, len(stages(self.narrow)) - 1))
         self.wide = build_classifier(with_values(settings, {"model.stages": self.most}), images)
-        if not self.narrow.auxiliary:  # `plan_phases` has removed them: a frozen backbone needs none.
-            self.wide.backbone.remove_auxiliary_heads()
+        for backbone in (self.narrow, self.wide.backbone):
+            backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
         self.views = number_of_views("auto", self.data, Phase("head", (HEAD,), SEVERAL_VIEWS))
-        self.cached: dict[int, FeatureDataset] = {}  # by the number of views
+        self.cached: dict[int, dict[str, FeatureDataset]] = {}  # by the number of views, then by split
 
     @cached_property
     def pace(self) -> Pace:
@@ -79,13 +80,23 @@ class HeadSearch:
 
     def tried(self, count: int, views: int) -> Head:
         """Return the head on the last `count` stages and so many views of each training image."""
-        width = (self.narrow if count == self.own else self.wide.backbone).num_features
         groups = [group_of(sample) for sample in self.images.samples["train"]]
-        features = self.features(views).part(width=width)
+        features = self.features(views)["train"].part(width=self.width(count))
         return Head(count, views, cross_validated(features, groups, len(self.images.task.columns), self.loss))
 
-    def features(self, views: int) -> FeatureDataset:
-        """Return those of the training images, of the most stages; those of the others are cached too."""
+    def wrong_in_validation(self, head: Head) -> int:
+        """Return how many validation images are wrong with the head that all training images give."""
+        features, width = self.features(head.views), self.width(head.stages)
+        train, val = (features[split].part(width=width) for split in ("train", "val"))
+        classes, strengths = len(self.images.task.columns), (head.found.strength,)
+        (fit,) = fitted_heads(train, val, classes, self.loss, strengths)
+        return int((~fit.is_right).sum())
+
+    def width(self, stages: int) -> int:
+        return (self.narrow if stages == self.own else self.wide.backbone).num_features
+
+    def features(self, views: int) -> dict[str, FeatureDataset]:
+        """Return the features of each split, of the most stages."""
         if views in self.cached:
             return self.cached[views]
         apply_phase(self.wide, FROZEN)
@@ -97,12 +108,12 @@ class HeadSearch:
                 "recipe=auto needs cached features, which these settings do not allow; leave features.cache "
                 "and features.views out, or write features.cache=true, which says what is in the way."
             )
-        self.cached[views] = found["train"]
-        return found["train"]
+        self.cached[views] = found
+        return found
 
     def share_features(self, views: int) -> None:
         """Let the network of fewer stages find its features: they are the last columns of those of more."""
-        wide, width = self.features(views).store, self.narrow.num_features
+        wide, width = self.features(views)["train"].store, self.narrow.num_features
         precision, device = str(self.trainer.precision), self.trainer.strategy.root_device
         made_by = recipe(self.narrow, self.data.preprocessing, str(wide.dtype), precision, device)
         made_by["engine"] = json.loads((wide.folder / RECIPE).read_text(encoding="utf-8"))["engine"]
@@ -115,12 +126,12 @@ class HeadSearch:
                     store.add(segment.keys[missing], segment.rows[missing, -width:])
 
 
-def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
+def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
     """Put the settings of the best head into the plan: of one stage or several, of one view or several.
 
     More of either is taken where it lowers the loss by more than the standard error of the difference, and no
     fewer images are right. Several stages are also taken where time is too short to compare: they lose little
-    where they do not help (docs/results.md).
+    where they do not help (docs/results.md). Returns the head, or None where nothing was compared.
     """
 
     def tried(count: int, views: int) -> Head:
@@ -133,33 +144,39 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> None:
         plan.note(f"{named(search.most, 1)}: not compared, {max(0, budget.left()):.0f} s are left")
         plan.settings = SOLVED | {"model.stages": search.most, "features.views": 1, "head.l2": "validation"}
         plan.write()
-        return
+        return None
     before = budget.left()
     best = tried(search.most, 1)
     seconds = before - budget.left()
-    if search.own < search.most and is_affordable(seconds, search.own, 1, search, plan, budget):
+    if search.own < search.most and is_affordable(
+        named(search.own, 1), seconds, time_for_a_head(search, budget), plan
+    ):
         best = better_of(tried(search.own, 1), best, plan)
     if search.views > 1 and not budget.is_nearly_over:
         seconds = search.views * seconds + (search.views - 1) * search.pace.evaluate("train")
-        if is_affordable(seconds, best.stages, search.views, search, plan, budget):
+        name = named(best.stages, search.views)
+        if is_affordable(name, seconds, time_for_a_head(search, budget), plan):
             best = better_of(best, tried(best.stages, search.views), plan)
     if best.stages < search.most:
         search.share_features(best.views)
     plan.settings = best.settings
     plan.write()
+    return best
 
 
-def is_affordable(
-    seconds: float, count: int, views: int, search: HeadSearch, plan: Plan, budget: Budget
-) -> bool:
-    """Return whether a further head fits into the time; fine-tuning gets most of it where it is possible."""
-    spare = budget.left() - search.ending
-    if not budget.is_nearly_over:
-        spare = budget.left() - search.pace.after_fit
-        spare *= SHARE if search.pace.fewest_epochs * search.pace.epoch < spare else 1.0
+def time_for_a_head(search: HeadSearch, budget: Budget) -> float:
+    """Return the seconds that a further head may take; fine-tuning gets most of them where it is possible."""
+    if budget.is_nearly_over:
+        return budget.left() - search.ending
+    spare = budget.left() - search.pace.after_fit
+    return spare * SHARE if search.pace.fewest_epochs * search.pace.epoch < spare else spare
+
+
+def is_affordable(head: str, seconds: float, spare: float, plan: Plan) -> bool:
+    """Return whether a head fits into the time; note it where it does not."""
     if seconds > spare:
         left = f"{max(0, spare):.0f} s are left for it"
-        plan.note(f"{named(count, views)}: left out, it would take about {seconds:.0f} s, and {left}")
+        plan.note(f"{head}: left out, it would take about {seconds:.0f} s, and {left}")
     return seconds <= spare
 
 

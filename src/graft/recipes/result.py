@@ -84,9 +84,9 @@ def averaged(best: Candidate, others: list[int], fitted: Fitted, plan: Plan, bud
 def keep(fitted: Fitted, best: Candidate) -> None:
     """Write the result into the best checkpoint."""
     checkpoints = fitted.checkpoints
-    if best.epochs == (checkpoints.best_epoch + 1,):
+    if best.epochs == (checkpoints.best_epoch,):
         return
-    checkpoints.best_epoch, checkpoints.best_metrics = best.epochs[0] - 1, best.metrics
+    checkpoints.best_epoch, checkpoints.best_metrics = best.epochs[0], best.metrics
     checkpoint = read_checkpoint(checkpoints.best_path)
     checkpoint["state_dict"] |= {WEIGHTS_PREFIX + name: value for name, value in best.weights.items()}
     checkpoint["callbacks"][checkpoints.state_key] = checkpoints.state_dict()

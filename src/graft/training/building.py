@@ -13,13 +13,12 @@ from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import describe
 from graft.models.classifier import Classifier
 from graft.models.freezing import HEAD, Phase, named_stages
-from graft.models.schedules import refuse_held_patterns
-from graft.models.trial import refuse_failing_phase
+from graft.models.norm_layers import resolve_norm
 from graft.tasks.task import Task
 from graft.training.compilation import resolve_compile
 from graft.training.module import TransferModule
 from graft.training.optimizers import LearningRates
-from graft.training.regularisation import batch_mixing, refuse_useless_pull
+from graft.training.regularisation import batch_mixing
 from graft.training.resumable_settings import settings_that_matter
 from graft.training.resuming import phase_settings
 
@@ -68,10 +67,7 @@ def plan_phases(settings: Settings, classifier: Classifier, loss: nn.Module) -> 
         named_stages(classifier), settings["freeze"], settings["trainer"]["max_epochs"]
     )
     own, rate = settings["head"], settings["learning_rate"]  # room: features
-    phases = with_solved_head(phases, own["solver"], classifier.head, rate, loss, own["l2"])  # room: features
-    if all(phase.trainable == (HEAD,) for phase in phases):
-        classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
-    return phases
+    return with_solved_head(phases, own["solver"], classifier.head, rate, loss, own["l2"])  # room: features
 
 
 def build_module(
@@ -82,13 +78,8 @@ def build_module(
     loss: nn.Module,
     phases: list[Phase],
 ) -> TransferModule:
-    """Return the module that trains the classifier as the settings say; refuse what cannot be trained."""
+    """Return the module that trains the classifier as the settings say."""
     task, finetuning, regularisation = data.images.task, settings["finetuning"], settings["regularisation"]
-    if finetuning["norm"] == "frozen":
-        for phase in phases:
-            refuse_held_patterns(classifier, phase)
-    refuse_useless_pull(regularisation["l2_sp"], classifier.backbone, phases)
-    refuse_failing_phase(classifier, phases, finetuning["norm"], data.preprocessing.crop, data.batch_size)
     samples = data.images.samples["train"]
     passes = len(samples) * sum(phase.epochs for phase in phases if phase.trainable != (HEAD,))
     device = trainer.strategy.root_device.type
@@ -102,7 +93,7 @@ def build_module(
             settings["optimizer"]["lr"], finetuning["head_lr_multiplier"], finetuning["layer_decay"]
         ),
         phases=phases,
-        norm=finetuning["norm"],
+        norm=resolve_norm(finetuning["norm"], classifier.backbone),
         l2_sp=regularisation["l2_sp"],
         mix=batch_mixing(task, regularisation["mixup"], regularisation["cutmix"]),
         compiled=resolve_compile(settings["compile"], device, passes),

@@ -49,7 +49,7 @@ def fit_phases(
         data.features = cached_features(trainer, module, data, cache, splits)  # room: features
         if phase.solved_l2 is not None and resumed is None:  # room: features
             solve(module, data)  # room: features
-        summary = phase_summary(phase, number + 1, len(module.phases), module.classifier)
+        summary = phase_summary(phase, number + 1, len(module.phases), module.classifier, module.norm)
         log.info(summary)
         if searches_rate and number == 0:
             module.learning_rates = choose_learning_rate(trainer, module, data)

@@ -43,7 +43,7 @@ def record_of(run: Fitted, decision_metrics: Mapping[str, float], tested: Predic
     metrics = {
         **{name: float(value) for name, value in trainer.callback_metrics.items()},
         **run.checkpoints.best_metrics,
-        "best_epoch": run.checkpoints.best_epoch + 1,
+        "best_epoch": run.checkpoints.best_epoch,
         "epoch": trainer.fit_loop.epoch_progress.current.completed,
         "seconds": round(time.monotonic() - run.began, 2),
         "parameters/total": count(classifier.parameters()),

@@ -17,6 +17,7 @@ from graft.features.cache import FeatureCache  # room: features
 from graft.finished_run import FinishedRun
 from graft.memory import keep_freed_memory
 from graft.models.checkpoints import read_checkpoint, replace_task
+from graft.models.freezing import HEAD
 from graft.training.building import (
     build_classifier,
     build_data,
@@ -27,6 +28,7 @@ from graft.training.building import (
 )
 from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import VALIDATION, KeepPredictions, Predictions
+from graft.training.checks import refuse_untrainable
 from graft.training.interruption import exit_when_interrupted
 from graft.training.lightning_internals import callbacks_of
 from graft.training.monitoring import better_direction, monitor_summary
@@ -76,6 +78,9 @@ def fit(settings: dict[str, Any]) -> Fitted:
     data = build_data(settings, images, classifier)
     loss = build_loss(settings, images)
     phases = plan_phases(settings, classifier, loss)
+    if all(phase.trainable == (HEAD,) for phase in phases):
+        classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
+    refuse_untrainable(settings, classifier, data, phases)
     module = build_module(settings, trainer, data, classifier, loss, phases)
     if resumption:
         resumption.check_phases(phases)
@@ -100,7 +105,7 @@ def fit(settings: dict[str, Any]) -> Fitted:
         settings["learning_rate"] == "auto" and resumption is None,
         FeatureCache(**settings["features"]),  # room: features
     )
-    if checkpoints.best_epoch < 0:
+    if not checkpoints.best_epoch:
         raise UserError(
             "no epoch was finished, so there is nothing to test: trainer.max_time is too short, or "
             "the resumed run is over and its best.ckpt is gone."
@@ -114,7 +119,7 @@ def finish(fitted: Fitted) -> FinishedRun:
     The test restores the best epoch's callbacks with its weights, so what they gathered later is in `fitted`.
     """
     trainer, module, checkpoints = fitted.trainer, fitted.module, fitted.checkpoints
-    if "test" not in fitted.data.features or checkpoints.best_epoch < module.position.phase_began_at:
+    if "test" not in fitted.data.features or checkpoints.best_epoch <= module.position.phase_began_at:
         # The test reads images where their cached features are missing, or the best epoch is of an earlier
         # phase: cached features come from the network of the last one.
         fitted.data.features = {}

@@ -12,7 +12,7 @@ from torch import nn
 
 from graft.data.labelled_images import LabelledImages
 from graft.models.classifier import Classifier
-from graft.models.freezing import Phase
+from graft.models.freezing import HEAD, Phase
 from graft.preprocessing import Preprocessing
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -48,12 +48,13 @@ def network_summary(classifier: Classifier, preprocessing: Preprocessing) -> str
     )
 
 
-def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module) -> str:
+def phase_summary(phase: Phase, number: int, phases: int, module: nn.Module, norm: str) -> str:
     """Return the line that opens a phase: what is trainable, for how long, and how much of the network."""
     trainable = count(p for p in module.parameters() if p.requires_grad)
+    frozen = ", norm layers frozen" if norm == "frozen" and phase.trainable != (HEAD,) else ""
     return (
         f"phase {number}/{phases}: {phase.name} trainable for {plural(phase.epochs, 'epoch')} "
-        f"({trainable:,} parameters, {trainable / count(module.parameters()):.2%})"
+        f"({trainable:,} parameters, {trainable / count(module.parameters()):.2%}{frozen})"
     )
 
 

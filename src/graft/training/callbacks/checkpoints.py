@@ -31,7 +31,7 @@ class BestAndLast(Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.best_metrics: dict[str, float] = {}  # all of the validation's, at the best epoch
-        self.best_epoch = -1
+        self.best_epoch = 0  # counted from 1; 0: none yet
         self.history: dict[str, dict[int, float]] = {}  # of every metric, by epoch, counted from 1
         self.has_lost_best = False
 
@@ -72,7 +72,7 @@ class BestAndLast(Checkpoint):
         for name, value in (measured | training_metrics(trainer)).items():
             self.history.setdefault(name, {})[trainer.current_epoch + 1] = value
         if not self.best_metrics or self.rank(measured) >= self.rank(self.best_metrics):
-            self.best_metrics, self.best_epoch = measured, trainer.current_epoch
+            self.best_metrics, self.best_epoch = measured, trainer.current_epoch + 1
             trainer.save_checkpoint(self.best_path)
         trainer.save_checkpoint(self.last_path)
 

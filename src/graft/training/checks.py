@@ -1,0 +1,24 @@
+"""Refuses phases that would fail, or would not do what the settings say."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from graft.data.module import ImageDataModule
+from graft.models.classifier import Classifier
+from graft.models.freezing import Phase
+from graft.models.norm_layers import resolve_norm
+from graft.models.schedules import refuse_held_patterns
+from graft.models.trial import refuse_failing_phase
+from graft.training.regularisation import refuse_useless_pull
+
+
+def refuse_untrainable(
+    settings: dict[str, Any], classifier: Classifier, data: ImageDataModule, phases: Sequence[Phase]
+) -> None:
+    """Raise UserError where the settings ask for what these phases cannot train."""
+    norm = resolve_norm(settings["finetuning"]["norm"], classifier.backbone)
+    if norm == "frozen":
+        for phase in phases:
+            refuse_held_patterns(classifier, phase)
+    refuse_useless_pull(settings["regularisation"]["l2_sp"], classifier.backbone, phases)
+    refuse_failing_phase(classifier, phases, norm, data.preprocessing.crop, data.batch_size)
