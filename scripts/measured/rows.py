@@ -1,7 +1,7 @@
 """What `make results` measures: sections of rows, each trained with several seeds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SOLVED = ("head.solver=lbfgs", "augmentation=none")
@@ -192,7 +192,7 @@ SECTIONS = {
         "The protocol of Demirci et al. (2024), who report 89.70 % for VGG16, and 91.54 % with weighted "
         "classes: each fold of the certain cells is tested once, by a network trained on the other four. "
         "What is called a seed here is a fold.",
-        CUTS,
+        (*CUTS[:3], replace(CUTS[3], seeds=5)),
         settings=(*TABLE[:3], "data.split_column=split", f"data.file=logs/results/elpv-fold{SEED}.csv"),
     ),
     "elpv-blocks": Section(
