@@ -224,8 +224,8 @@ def test_a_selection_of_pretrained_norm_layers_is_refused_unless_they_are_to_be_
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.pth")
-    settings = ("finetuning=select", "finetuning.train=[*bn1.*,head]", "trainer.max_epochs=1")
-    settings += (f"model.weights={tmp_path}/weights.pth",)
+    weights = f"model.weights={tmp_path}/weights.pth"
+    settings = ("finetuning=select", "finetuning.train=[*bn1.*,head]", "trainer.max_epochs=1", weights)
     with pytest.raises(UserError, match=r"\*bn1\.\* names norm layers only, and these are frozen"):
         train(make_config(*settings))
     train(make_config(*settings, "finetuning.norm=train"))
