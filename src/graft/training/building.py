@@ -66,8 +66,10 @@ def plan_phases(settings: Settings, classifier: Classifier, loss: nn.Module) -> 
     phases: list[Phase] = schedule(
         named_stages(classifier), settings["freeze"], settings["trainer"]["max_epochs"]
     )
-    own, rate = settings["head"], settings["learning_rate"]  # room: features
-    return with_solved_head(phases, own["solver"], classifier.head, rate, loss, own["l2"])  # room: features
+    head, rate = settings["head"], settings["learning_rate"]  # room: features
+    if solver := head["solver"]:  # room: features
+        return with_solved_head(phases, solver, classifier.head, rate, loss, head["l2"])  # room: features
+    return phases
 
 
 def build_module(
