@@ -21,7 +21,7 @@ LOOKS = {  # Okabe & Ito's colours, for every eye
 DEFAULT_EPOCHS = 25
 ABOUT = (
     "Every way augments as it does by default. The time is that of the whole process, with nothing stored "
-    "before; each seed makes its own splits. "
+    "before; the runs of a way follow each other, and each seed makes its own splits. "
     "fastai and AutoTimm are given the epochs that fit, by their runs of one and two on the first seed. "
     "Graft and AutoTimm keep the epoch with the best validation accuracy, fastai's `fine_tune` keeps the "
     "last one, so compare the test accuracies."

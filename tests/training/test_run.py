@@ -214,6 +214,7 @@ def test_norm_layers_of_pretrained_weights_stay_bit_identical_unless_they_are_to
             for name, value in state.items()
             if name.startswith(prefix) and not torch.equal(value, pretrained[name.removeprefix(prefix)])
         }
+    assert moved["auto"], "nothing was trained: the test shows nothing"
     assert moved["auto"] == moved["frozen"]
     assert not any("bn" in name for name in moved["auto"])
     assert {name for name in moved["train"] if "bn" not in name} == moved["auto"]
@@ -234,7 +235,9 @@ def test_a_selection_of_pretrained_norm_layers_is_refused_unless_they_are_to_be_
 def test_norm_layers_of_random_weights_are_trained(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config("freeze=false", "trainer.max_epochs=1"))
     state = run_checkpoint(tmp_path / "run")["state_dict"]
-    assert all(value > 0 for name, value in state.items() if name.endswith("num_batches_tracked"))
+    batches = [value for name, value in state.items() if name.endswith("num_batches_tracked")]
+    assert batches
+    assert all(value > 0 for value in batches)
 
 
 def test_the_record_has_every_epoch_also_those_after_the_best_and_before_a_resume(
