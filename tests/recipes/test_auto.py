@@ -19,6 +19,7 @@ from graft.models.checkpoints import load_classifier
 from graft.recipes.auto import fit_within_budget
 from graft.recipes.fine_tuning import FollowPlan
 from graft.recipes.result import images_gained
+from graft.training import run
 from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import Predictions
 from graft.training.run import train
@@ -45,7 +46,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1)
     monkeypatch.setattr("graft.recipes.budget.COMPARING", 3.0)
     monkeypatch.setattr("graft.recipes.auto.FEWEST_WRONG", 0)  # The images are easy.
+    monkeypatch.setattr("graft.recipes.fine_tuning.REFIT", 0.0)
     return clock
+
+
+@pytest.fixture
+def gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every fine-tuned network be better than its head."""
+    monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (1, 0.5))
 
 
 def auto(config: DictConfig) -> FinishedRun:
@@ -58,7 +66,7 @@ def plan_of(run: Path) -> dict[str, Any]:
 
 
 def kept_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.recipes.result.shutil.rmtree", lambda folder: None)
+    monkeypatch.setattr("graft.recipes.result.shutil.rmtree", lambda *_, **__: None)
 
 
 def test_time_for_no_epoch_gives_the_best_head_and_its_command_repeats_it(
@@ -130,6 +138,7 @@ def test_nothing_is_compared_where_the_features_took_the_time(
     assert found.metrics["epoch"] == 1
 
 
+@pytest.mark.usefixtures("gain")
 def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     make_config: MakeConfig, tmp_path: Path, clock: Clock
 ) -> None:
@@ -137,14 +146,15 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
 
     plan = plan_of(tmp_path / "run")
     # Nothing takes time here but what every epoch takes besides, 1 s of the 5 that start and report leave.
-    assert plan["settings"]["trainer.max_epochs"] == 1 + 4
-    assert plan["settings"]["freeze"] == 1
+    assert plan["settings"]["trainer.max_epochs"] == 2 + 4
+    assert plan["settings"]["freeze"] == 2
     assert plan["settings"]["finetuning.norm"] == "frozen"
-    assert found.metrics["epoch"] == 5
+    assert found.metrics["epoch"] == 6
     assert "test/accuracy" in found.metrics
 
 
-@pytest.mark.parametrize(("steps", "epochs"), [(15, 1 + 5), (16, 1)])
+@pytest.mark.usefixtures("gain")
+@pytest.mark.parametrize(("steps", "epochs"), [(15, 2 + 5), (16, 1)])
 def test_the_fewest_epochs_that_pay_are_trained_where_they_just_fit(
     make_config: MakeConfig,
     tmp_path: Path,
@@ -186,6 +196,7 @@ def test_time_for_too_few_steps_is_left_to_more_heads(
     assert found.metrics["epoch"] == 1
 
 
+@pytest.mark.usefixtures("gain")
 def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(
     make_config: MakeConfig, tmp_path: Path, clock: Clock
 ) -> None:
@@ -194,24 +205,26 @@ def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(
     plan = plan_of(tmp_path / "run")
     # 1 s an epoch, half as much again for heads and averages, and 10 s for start and report.
     assert plan["steps"][0].startswith("time budget: 19 s, by the pace of this machine")
-    assert plan["settings"]["trainer.max_epochs"] == 1 + 8
+    assert plan["settings"]["trainer.max_epochs"] == 2 + 8
 
 
+@pytest.mark.usefixtures("gain")
 def test_a_fit_that_is_slower_than_planned_ends_in_time_and_is_tested(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(callback: FollowPlan, trainer: L.Trainer, module: L.LightningModule) -> None:
-        clock.time += 4.0 if trainer.current_epoch else 0.0
+        clock.time += 4.0 if trainer.current_epoch > 1 else 0.0
 
     monkeypatch.setattr(FollowPlan, "on_train_epoch_start", slow)
 
     found = auto(make_config(*RECIPE, "time_budget=20s"))
 
-    assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 1 + 9
-    assert found.metrics["epoch"] == 4  # The head's, and three that begin 4, 8 and 12 seconds later.
+    assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 2 + 9
+    assert found.metrics["epoch"] == 5  # The head's, and three that begin 4, 8 and 12 seconds later.
     assert "test/accuracy" in found.metrics
 
 
+@pytest.mark.usefixtures("gain")
 def test_a_killed_run_goes_on_as_it_was_planned_whatever_its_clock_says(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,32 +246,32 @@ def test_a_killed_run_goes_on_as_it_was_planned_whatever_its_clock_says(
 
     plan = plan_of(tmp_path / "other")
     assert plan["settings"] == whole["settings"]
-    assert found.metrics["epoch"] == 5
+    assert found.metrics["epoch"] == 6
     assert plan["averaged"] == whole["averaged"]
     weights = (run_checkpoint(tmp_path / run, "best")["state_dict"] for run in ("whole", "other"))
     assert_equal(*weights)
 
 
+@pytest.mark.usefixtures("gain")
 def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept_weights(monkeypatch)
     monkeypatch.setattr(BestAndLast, "rank", lambda callback, measured: (0.0, 0.0))  # All epochs join.
-    monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (1, 0.5))
 
     found = auto(make_config(*RECIPE, "time_budget=13s"))
 
     plan, run = plan_of(tmp_path / "run"), tmp_path / "run"
-    assert sorted(plan["averaged"]) == [1, 2, 3]
-    epochs = [torch.load(run / "checkpoints" / "epochs" / f"{n}.pt", weights_only=True) for n in (1, 2, 3)]
+    assert sorted(plan["averaged"]) == [1, 2, 3, 4]
+    epochs = [torch.load(run / "checkpoints" / "epochs" / f"{n}.pt", weights_only=True) for n in range(1, 5)]
     average = load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict()
     for name, value in average.items():
         if value.is_floating_point():
-            torch.testing.assert_close(value, sum(epoch["weights"][name] for epoch in epochs) / 3)
+            torch.testing.assert_close(value, sum(epoch["weights"][name] for epoch in epochs) / 4)
     saved = run_checkpoint(run, "best")["validation"]
     loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
-    assert "then the mean of the weights after epochs 1, 2, 3" in plan["steps"][-1]
+    assert "then the mean of the weights after epochs 1, 2, 3, 4" in plan["steps"][-1]
 
     # A run that is over and resumed, its epochs' weights gone, is the same average.
     shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
@@ -267,39 +280,46 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     assert [again.metrics[name] for name in names] == [found.metrics[name] for name in names]
 
 
-def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_solved_head(
+def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
     make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept_weights(monkeypatch)
-    monkeypatch.setattr(BestAndLast, "rank", lambda callback, measured: (0.0, 0.0))  # The last epoch is best.
     monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (2, 2.0))
+    settings, fit = (*RECIPE, "time_budget=13s"), run.fit
+    fitted: list[bool] = []
 
-    found = auto(make_config(*RECIPE, "time_budget=13s"))
+    def killed(settings: dict[str, Any]) -> Any:
+        if settings["freeze"] is True:
+            raise SystemError("killed")
+        fitted.append(True)
+        return fit(settings)
 
-    plan, run = plan_of(tmp_path / "run"), tmp_path / "run"
-    assert plan["averaged"] == [1]
+    # Killed before the head is fitted again, and resumed.
+    with monkeypatch.context() as only:
+        only.setattr(run, "fit", killed)
+        with pytest.raises(SystemError):
+            auto(make_config(*settings))
+    assert fitted, "nothing was fine-tuned: the test shows nothing"
+    found = auto(make_config(*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt"))
+
+    plan = plan_of(tmp_path / "run")
+    assert plan["settings"] == plan["head"]
     assert any(step.startswith("fine-tuning has +2 validation images right") for step in plan["steps"])
     assert any(step.startswith("result: the solved head, ") for step in plan["steps"])
-    head = torch.load(run / "checkpoints" / "epochs" / "1.pt", weights_only=True)
-    assert_equal(load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict(), head["weights"])
-    assert found.metrics["best_epoch"] == 1
-    shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")
-    again = auto(make_config(*RECIPE, f"resume={run / 'checkpoints' / 'last.ckpt'}", run="again"))
-    assert again.metrics["best_epoch"] == 1
-    results = [step for step in plan_of(tmp_path / "again")["steps"] if step.startswith("result: ")]
-    assert results == 2 * results[:1]
-    assert again.metrics["test/loss"] == found.metrics["test/loss"]
-    loss = torch.nn.functional.cross_entropy(*head["validation"].values()).item()
-    assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
+    assert not (tmp_path / "run" / "checkpoints" / "epochs").exists()
+    assert (found.metrics["epoch"], found.metrics["best_epoch"]) == (1, 1)
+    typed = shlex.split(plan["steps"][-1].removeprefix("again: "))[2:]
+    train(make_config("data.batch_size=6", *typed, run="again"))
+    heads = (run_checkpoint(tmp_path / name, "best")["state_dict"] for name in ("run", "again"))
+    assert_equal(*heads)
+    over = auto(make_config(*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt", run="over"))
+    assert over.metrics["test/loss"] == found.metrics["test/loss"]
 
 
 def test_the_gain_is_the_difference_of_images_that_only_one_has_right() -> None:
     targets = torch.tensor([0, 0, 0, 0, 1])
-    before, after = (
-        Predictions(torch.nn.functional.one_hot(torch.tensor(named), 2).float(), targets)
-        for named in ([0, 1, 1, 1, 1], [1, 0, 0, 0, 1])
-    )
-    assert images_gained(before, after) == (2, 2.0)  # Three are right now, one no longer.
+    logits = torch.nn.functional.one_hot(torch.tensor([1, 0, 0, 0, 1]), 2).float()
+    # Three are right now, one no longer.
+    assert images_gained([1, 2, 3], Predictions(logits, targets)) == (2, 2.0)
 
 
 def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> None:

@@ -15,7 +15,7 @@ from graft.memory import keep_freed_memory
 from graft.models.settings import STANDARD
 from graft.recipes.budget import Budget
 from graft.recipes.fine_tuning import EPOCHS, FollowPlan, plan_fine_tuning
-from graft.recipes.heads import SOLVED, HeadSearch, choose_head, with_interval
+from graft.recipes.heads import HeadSearch, choose_head, with_interval
 from graft.recipes.plan import Plan, read_plan, with_values
 from graft.recipes.result import choose_result
 from graft.training import run
@@ -26,7 +26,6 @@ from graft.training.summary import PROJECT, executable, from_here, plural
 from graft.training.trainer import build_trainer
 
 FEWEST_WRONG = 2  # validation images: with fewer, no gain is above its standard error, see `choose_result`
-HEAD_KEYS = ("model.stages", "features.views", "head.l2")
 FOLLOWER = f"{FollowPlan.__module__}.{FollowPlan.__qualname__}"
 
 
@@ -38,11 +37,25 @@ def fit_within_budget(settings: dict[str, Any], started: float | None = None) ->
     began, budget = time.monotonic(), Budget(settings["time_budget"], started)
     plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
     chosen = with_values(settings, plan.settings)
-    chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
+    if plan.fine_tunes:
+        chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
     fitted = run.fit(chosen)
+    if plan.fine_tunes and not choose_result(fitted, plan, budget):
+        fitted = fit_head(settings, plan)
     fitted.began = began
-    choose_result(fitted, plan, budget)
     note_winner(fitted, plan)
+    return fitted
+
+
+def fit_head(settings: dict[str, Any], plan: Plan) -> Fitted:
+    """Fit the best head in the place of a fine-tuned network: seconds, as its features are cached."""
+    for curves in ("csv", "tensorboard"):
+        shutil.rmtree(plan.folder / curves, ignore_errors=True)
+    fitted = run.fit(with_values(settings, plan.head | {"resume": None}))
+    # Only now: a run that is killed before fits the head when it is resumed.
+    plan.settings, plan.averaged = plan.head, []
+    plan.write()
+    shutil.rmtree(plan.folder / EPOCHS)
     return fitted
 
 
@@ -64,13 +77,20 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
         budget.take_enough(search.pace)
         plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")
     head = choose_head(search, plan, budget)
+    plan.settings = plan.head
     if head is None or budget.is_nearly_over:
         plan.note(f"no fine-tuning: {max(0, budget.left()):.0f} s are left")
-    elif (wrong := search.wrong_in_validation(head)) < FEWEST_WRONG:
+        return plan
+    plan.wrong = search.wrong_in_validation(head)
+    if len(plan.wrong) < FEWEST_WRONG:
         validated = plural(len(images.samples["val"]), "validation image")
-        plan.note(f"no fine-tuning: the head has {wrong} of {validated} wrong, too few to show a gain")
+        plan.note(
+            f"no fine-tuning: the head has {len(plan.wrong)} of {validated} wrong, too few to show a gain"
+        )
     else:
-        plan_fine_tuning(settings, plan, search.pace, budget.left())
+        plan_fine_tuning(plan, search.pace, budget.left())
+    if plan.fine_tunes and search.own < search.most:
+        search.share_features(1)
     return plan
 
 
@@ -87,23 +107,22 @@ def resumed_plan(settings: dict[str, Any]) -> Plan:
 
 def note_winner(fitted: Fitted, plan: Plan) -> None:
     """Note the result, how certain its validation is, and the plain command that repeats it."""
-    checkpoints, settings = fitted.checkpoints, dict(plan.settings)
+    checkpoints = fitted.checkpoints
     validation = run.best_validation(fitted)
     right = int((validation.logits.argmax(dim=1) == validation.targets).sum())
     winner, average = f"epoch {checkpoints.best_epoch}", ""
-    if len(plan.averaged) > 1:
+    if not plan.fine_tunes:
+        winner = "the solved head"
+    elif len(plan.averaged) > 1:
         winner = f"the mean of the weights after epochs {', '.join(map(str, sorted(plan.averaged)))}"
         average = f", then {winner}"
-    elif checkpoints.best_epoch == 1:
-        winner = "the solved head"
-        settings = {key: settings[key] for key in HEAD_KEYS} | SOLVED
     plan.note(
         f"result: {winner}, {with_interval(right, len(validation.targets))} in validation, optimistic as the "
         "choice was made by them"
     )
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    dropped = (*settings, "recipe", "time_budget", "resume", "paths.run")
+    dropped = (*plan.settings, "recipe", "time_budget", "resume", "paths.run")
     kept = [override for override in typed if override.partition("=")[0].lstrip("+") not in dropped]
-    chosen = [f"{key}={written(value)}" for key, value in settings.items()]
+    chosen = [f"{key}={written(value)}" for key, value in plan.settings.items()]
     command = shlex.join([executable("python"), from_here(PROJECT / "train.py"), *kept, *chosen])
     plan.note(f"again: {command}{average}")

@@ -16,20 +16,20 @@ from graft.training.summary import plural
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 ENOUGH_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
-GENTLER = 3  # On whole solar cells, optimizer.lr=0.001 validated better than 0.003 (docs/results.md).
+HEAD_EPOCHS = 2  # From a solved head, the backbone's rate raised val/loss by half in the first epoch.
+REFIT = 5.0  # seconds that the head takes if it is the result
 AVERAGES = 3  # validations of averages that time is kept for
 WEIGHTS = "weights"  # the key in such a file, beside VALIDATION
 EPOCHS = Path("checkpoints", "epochs")  # what each epoch left, in the run's folder
 
 
-def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, left: float) -> None:
+def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float) -> None:
     """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
 
-    It begins with the solved head, at a third of the backbone's rate for all layers: the rates are for a head
-    that begins at random. The norms are frozen, since the head was fitted to features of their statistics.
+    It is the plain schedule `freeze=n`, from a head that is trained for a few epochs on cached features.
     """
     plan.seconds_after_fit = pace.after_fit
-    seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val")
+    seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val") - REFIT
     epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     if epochs < pace.fewest_epochs <= seconds / pace.epoch:
         epochs = pace.fewest_epochs  # Without the margin: the deadline ends a fit that is slower.
@@ -37,10 +37,8 @@ def plan_fine_tuning(settings: dict[str, Any], plan: Plan, pace: budget.Pace, le
     if epochs < pace.fewest_epochs:
         plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")
         return
-    given, own = settings["learning_rate"], settings["optimizer"]["lr"]
-    rate = (own if given is None else given) / settings["finetuning"]["head_lr_multiplier"] / GENTLER
-    plan.settings |= {"freeze": 1, "trainer.max_epochs": 1 + epochs, "finetuning.norm": "frozen"}
-    plan.settings |= {"learning_rate": rate, "finetuning.head_lr_multiplier": 1.0}
+    plan.settings = {"freeze": HEAD_EPOCHS, "trainer.max_epochs": HEAD_EPOCHS + epochs}
+    plan.settings |= {"finetuning.norm": "frozen", "features.views": 1, "head.solver": None}
     plan.fit_until = budget.now() + seconds
     plan.note(f"fine-tuning for {plural(epochs, 'epoch')}: {reason}")
 

@@ -84,13 +84,14 @@ class HeadSearch:
         features = self.features(views)["train"].part(width=self.width(count))
         return Head(count, views, cross_validated(features, groups, len(self.images.task.columns), self.loss))
 
-    def wrong_in_validation(self, head: Head) -> int:
-        """Return how many validation images are wrong with the head that all training images give."""
+    def wrong_in_validation(self, head: Head) -> list[int]:
+        """Return the validation images that are wrong with the head that all training images give."""
         features, width = self.features(head.views), self.width(head.stages)
         train, val = (features[split].part(width=width) for split in ("train", "val"))
         classes, strengths = len(self.images.task.columns), (head.found.strength,)
         (fit,) = fitted_heads(train, val, classes, self.loss, strengths)
-        return int((~fit.is_right).sum())
+        wrong: list[int] = (~fit.is_right).nonzero().flatten().tolist()
+        return wrong
 
     def width(self, stages: int) -> int:
         return (self.narrow if stages == self.own else self.wide.backbone).num_features
@@ -127,7 +128,7 @@ class HeadSearch:
 
 
 def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
-    """Put the settings of the best head into the plan: of one stage or several, of one view or several.
+    """Put the best head into the plan: of one stage or several, of one view or several.
 
     More of either is taken where it lowers the loss by more than the standard error of the difference, and no
     fewer images are right. Several stages are also taken where time is too short to compare: they lose little
@@ -142,7 +143,7 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
     search.features(1)
     if budget.is_nearly_over:
         plan.note(f"{named(search.most, 1)}: not compared, {max(0, budget.left()):.0f} s are left")
-        plan.settings = SOLVED | {"model.stages": search.most, "features.views": 1, "head.l2": "validation"}
+        plan.head = SOLVED | {"model.stages": search.most, "features.views": 1, "head.l2": "validation"}
         plan.write()
         return None
     before = budget.left()
@@ -159,7 +160,7 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
             best = better_of(best, tried(best.stages, search.views), plan)
     if best.stages < search.most:
         search.share_features(best.views)
-    plan.settings = best.settings
+    plan.head = best.settings
     plan.write()
     return best
 

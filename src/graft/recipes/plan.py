@@ -21,10 +21,16 @@ class Plan:
 
     folder: Path  # of the run
     steps: list[str] = field(default_factory=list)  # what was tried, and why the recipe moved on
+    head: dict[str, Any] = field(default_factory=dict)  # settings of the plain run that repeats the best head
+    wrong: list[int] = field(default_factory=list)  # the validation images that this head has wrong
     settings: dict[str, Any] = field(default_factory=dict)  # of the plain run that repeats the choice
     fit_until: float | None = None  # when the fit has to end, in seconds since 1970; None: after its epochs
     seconds_after_fit: float = 0.0  # of the time budget, for test and report
     averaged: list[int] = field(default_factory=list)  # the epochs whose mean is the result
+
+    @property
+    def fine_tunes(self) -> bool:
+        return self.settings != self.head
 
     def note(self, step: str) -> None:
         """Show a decision and write the plan."""

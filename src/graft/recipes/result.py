@@ -1,6 +1,7 @@
-"""The last step of a recipe: an average of epochs, or the solved head where fine-tuning gained too little."""
+"""The last step of a recipe: an average of the fine-tuned epochs, where it gained enough over the head."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,33 +29,30 @@ class Candidate:
     metrics: dict[str, float]
 
 
-def choose_result(fitted: Fitted, plan: Plan, budget: Budget) -> None:
-    """Put a greedy average of the epochs, or the solved head, in the place of the best epoch.
+def choose_result(fitted: Fitted, plan: Plan, budget: Budget) -> bool:
+    """Put a greedy average of the epochs in the place of the best epoch; return whether it is the result.
 
-    The head was epoch 1. What was fine-tuned has to have more validation images right than it, by more than
-    the standard error of the difference.
+    It has to have more validation images right than the head, by more than the standard error of the
+    difference.
     """
     folder, checkpoints = plan.folder / EPOCHS, fitted.checkpoints
     epochs = sorted(int(file.stem) for file in folder.glob("*.pt"))
     if not epochs:  # A resumed run that was over: its best checkpoint may be an average or the head already.
         saved = read_checkpoint(checkpoints.best_path)["callbacks"][checkpoints.state_key]
         checkpoints.best_epoch, checkpoints.best_metrics = saved["best_epoch"], saved["best_metrics"]
-        return
+        return True
     ranked = sorted(epochs, key=lambda epoch: (checkpoints.rank(metrics_of(fitted, epoch)), epoch))
     best = averaged(candidate(fitted, folder, ranked.pop()), ranked, fitted, plan, budget)
-    if best.epochs != (1,) and epochs[0] == 1:
-        head = candidate(fitted, folder, 1)
-        gain, error = images_gained(head.validation, best.validation)
-        if gain <= error:
-            plan.note(
-                f"fine-tuning has {gain:+d} validation images right, with a standard error of {error:.1f}: "
-                "not taken"
-            )
-            best = head
+    gain, error = images_gained(plan.wrong, best.validation)
+    if gain <= error:
+        found = f"fine-tuning has {gain:+d} validation images right, with a standard error of {error:.1f}"
+        plan.note(f"{found}: not taken")
+        return False
     plan.averaged = list(best.epochs)
     plan.write()
     keep(fitted, best)
     shutil.rmtree(folder)  # Last: a run that is killed before resumes from what is there.
+    return True
 
 
 def averaged(best: Candidate, others: list[int], fitted: Fitted, plan: Plan, budget: Budget) -> Candidate:
@@ -100,11 +98,11 @@ def candidate(fitted: Fitted, folder: Path, epoch: int) -> Candidate:
     return Candidate((epoch,), saved[WEIGHTS], validation, metrics_of(fitted, epoch))
 
 
-def images_gained(before: Predictions, after: Predictions) -> tuple[int, float]:
-    """Return how many more images are right, and the standard error of that."""
-    was_right, is_right = (p.logits.argmax(dim=1) == p.targets for p in (before, after))
-    changed = int((was_right != is_right).sum())
-    return int(is_right.sum()) - int(was_right.sum()), changed**0.5
+def images_gained(were_wrong: Sequence[int], predictions: Predictions) -> tuple[int, float]:
+    """Return how many more images are right than before, and the standard error of that."""
+    wrong = (predictions.logits.argmax(dim=1) != predictions.targets).nonzero().flatten().tolist()
+    changed = set(were_wrong) ^ set(wrong)
+    return len(were_wrong) - len(wrong), len(changed) ** 0.5
 
 
 def metrics_of(fitted: Fitted, epoch: int) -> dict[str, float]:
