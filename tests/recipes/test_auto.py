@@ -285,21 +285,27 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
 ) -> None:
     monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (2, 2.0))
     settings, fit = (*RECIPE, "time_budget=13s"), run.fit
-    fitted: list[bool] = []
+    resumed = (*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt")
+    fine_tuned: list[int] = []
 
-    def killed(settings: dict[str, Any]) -> Any:
+    def killed_before(settings: dict[str, Any]) -> Any:
         if settings["freeze"] is True:
             raise SystemError("killed")
-        fitted.append(True)
+        fine_tuned.append(settings["freeze"])
         return fit(settings)
 
-    # Killed before the head is fitted again, and resumed.
-    with monkeypatch.context() as only:
-        only.setattr(run, "fit", killed)
+    def killed_after(settings: dict[str, Any]) -> Any:
+        fit(settings)
+        raise SystemError("killed")
+
+    # Killed before the head is fitted again, resumed, killed when its checkpoints are written, and resumed.
+    for killed, given in ((killed_before, settings), (killed_after, resumed)):
+        monkeypatch.setattr(run, "fit", killed)
         with pytest.raises(SystemError):
-            auto(make_config(*settings))
-    assert fitted, "nothing was fine-tuned: the test shows nothing"
-    found = auto(make_config(*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt"))
+            auto(make_config(*given))
+    monkeypatch.setattr(run, "fit", fit)
+    assert fine_tuned == [2]
+    found = auto(make_config(*resumed))
 
     plan = plan_of(tmp_path / "run")
     assert plan["settings"] == plan["head"]
@@ -311,7 +317,7 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
     train(make_config("data.batch_size=6", *typed, run="again"))
     heads = (run_checkpoint(tmp_path / name, "best")["state_dict"] for name in ("run", "again"))
     assert_equal(*heads)
-    over = auto(make_config(*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt", run="over"))
+    over = auto(make_config(*resumed, run="over"))
     assert over.metrics["test/loss"] == found.metrics["test/loss"]
 
 

@@ -36,26 +36,34 @@ def fit_within_budget(settings: dict[str, Any], started: float | None = None) ->
     """
     began, budget = time.monotonic(), Budget(settings["time_budget"], started)
     plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
-    chosen = with_values(settings, plan.settings)
     if plan.fine_tunes:
-        chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
-    fitted = run.fit(chosen)
-    if plan.fine_tunes and not choose_result(fitted, plan, budget):
+        fitted = fine_tune(settings, plan)
+        if not choose_result(fitted, plan, budget):
+            fitted = fit_head(settings, plan)
+    elif (plan.folder / EPOCHS).is_dir():  # A resumed run that was killed while it fitted the head.
         fitted = fit_head(settings, plan)
+    else:
+        fitted = run.fit(with_values(settings, plan.settings))
     fitted.began = began
     note_winner(fitted, plan)
     return fitted
 
 
+def fine_tune(settings: dict[str, Any], plan: Plan) -> Fitted:
+    """Fit the planned epochs, each of which is kept until the result is chosen."""
+    chosen = with_values(settings, plan.settings)
+    chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
+    return run.fit(chosen)
+
+
 def fit_head(settings: dict[str, Any], plan: Plan) -> Fitted:
     """Fit the best head in the place of a fine-tuned network: seconds, as its features are cached."""
-    for curves in ("csv", "tensorboard"):
-        shutil.rmtree(plan.folder / curves, ignore_errors=True)
-    fitted = run.fit(with_values(settings, plan.head | {"resume": None}))
-    # Only now: a run that is killed before fits the head when it is resumed.
     plan.settings, plan.averaged = plan.head, []
     plan.write()
-    shutil.rmtree(plan.folder / EPOCHS)
+    for curves in ("csv", "tensorboard"):
+        shutil.rmtree(plan.folder / curves, ignore_errors=True)
+    fitted = run.fit(with_values(settings, plan.settings | {"resume": None}))
+    shutil.rmtree(plan.folder / EPOCHS)  # Last: while it is there, a resumed run begins here.
     return fitted
 
 
