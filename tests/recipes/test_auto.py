@@ -46,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("graft.recipes.budget.FEWEST_STEPS", 1)
     monkeypatch.setattr("graft.recipes.budget.COMPARING", 3.0)
     monkeypatch.setattr("graft.recipes.auto.FEWEST_WRONG", 0)  # The images are easy.
-    monkeypatch.setattr("graft.recipes.fine_tuning.REFIT", 0.0)
+    monkeypatch.setattr("graft.recipes.budget.REFIT", 0.0)
     return clock
 
 
@@ -151,6 +151,9 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     assert plan["settings"]["finetuning.norm"] == "frozen"
     assert found.metrics["epoch"] == 6
     assert "test/accuracy" in found.metrics
+    command = plan["steps"][-1].removeprefix("again: ").partition(", then ")[0]
+    train(make_config("data.batch_size=6", *shlex.split(command)[2:], run="again"))
+    assert_equal(*(run_checkpoint(tmp_path / run, "last")["state_dict"] for run in ("run", "again")))
 
 
 @pytest.mark.usefixtures("gain")
@@ -198,13 +201,15 @@ def test_time_for_too_few_steps_is_left_to_more_heads(
 
 @pytest.mark.usefixtures("gain")
 def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(
-    make_config: MakeConfig, tmp_path: Path, clock: Clock
+    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("graft.recipes.budget.REFIT", 5.0)
+
     auto(make_config(*RECIPE))
 
     plan = plan_of(tmp_path / "run")
-    # 1 s an epoch, half as much again for heads and averages, and 10 s for start and report.
-    assert plan["steps"][0].startswith("time budget: 19 s, by the pace of this machine")
+    # 1 s an epoch, half as much again for heads and averages, 5 s for the head, 10 s for start and report.
+    assert plan["steps"][0].startswith("time budget: 24 s, by the pace of this machine")
     assert plan["settings"]["trainer.max_epochs"] == 2 + 8
 
 
@@ -220,7 +225,7 @@ def test_a_fit_that_is_slower_than_planned_ends_in_time_and_is_tested(
     found = auto(make_config(*RECIPE, "time_budget=20s"))
 
     assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 2 + 9
-    assert found.metrics["epoch"] == 5  # The head's, and three that begin 4, 8 and 12 seconds later.
+    assert found.metrics["epoch"] == 5  # The head's two, and three that begin 4, 8 and 12 seconds later.
     assert "test/accuracy" in found.metrics
 
 
@@ -286,30 +291,37 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
     monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (2, 2.0))
     settings, fit = (*RECIPE, "time_budget=13s"), run.fit
     resumed = (*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt")
-    fine_tuned: list[int] = []
+    begun: list[int] = []
+
+    def recorded(settings: dict[str, Any]) -> Any:
+        begun.append(settings["freeze"])
+        return fit(settings)
 
     def killed_before(settings: dict[str, Any]) -> Any:
         if settings["freeze"] is True:
             raise SystemError("killed")
-        fine_tuned.append(settings["freeze"])
-        return fit(settings)
+        return recorded(settings)
 
     def killed_after(settings: dict[str, Any]) -> Any:
-        fit(settings)
-        raise SystemError("killed")
+        fitted = recorded(settings)
+        if settings["freeze"] is True:
+            raise SystemError("killed")
+        return fitted
 
     # Killed before the head is fitted again, resumed, killed when its checkpoints are written, and resumed.
     for killed, given in ((killed_before, settings), (killed_after, resumed)):
         monkeypatch.setattr(run, "fit", killed)
         with pytest.raises(SystemError):
             auto(make_config(*given))
-    monkeypatch.setattr(run, "fit", fit)
-    assert fine_tuned == [2]
+    monkeypatch.setattr(run, "fit", recorded)
     found = auto(make_config(*resumed))
 
+    assert begun == [2, 2, True, True]
     plan = plan_of(tmp_path / "run")
     assert plan["settings"] == plan["head"]
-    assert any(step.startswith("fine-tuning has +2 validation images right") for step in plan["steps"])
+    assert any(
+        "images right by +2, with a standard error of 2.0: not taken" in step for step in plan["steps"]
+    )
     assert any(step.startswith("result: the solved head, ") for step in plan["steps"])
     assert not (tmp_path / "run" / "checkpoints" / "epochs").exists()
     assert (found.metrics["epoch"], found.metrics["best_epoch"]) == (1, 1)
@@ -317,6 +329,9 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
     train(make_config("data.batch_size=6", *typed, run="again"))
     heads = (run_checkpoint(tmp_path / name, "best")["state_dict"] for name in ("run", "again"))
     assert_equal(*heads)
+    saved = run_checkpoint(tmp_path / "run", "best")["validation"]
+    wrong = (saved["logits"].argmax(dim=1) != saved["targets"]).nonzero().flatten().tolist()
+    assert plan["wrong"] == wrong
     over = auto(make_config(*resumed, run="over"))
     assert over.metrics["test/loss"] == found.metrics["test/loss"]
 

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from graft.data.labelled_images import read_labelled_images
 from graft.errors import UserError
 from graft.memory import keep_freed_memory
+from graft.models.checkpoints import DESCRIPTION, read_checkpoint
 from graft.models.settings import STANDARD
 from graft.recipes.budget import Budget
 from graft.recipes.fine_tuning import EPOCHS, FollowPlan, plan_fine_tuning
@@ -36,34 +38,35 @@ def fit_within_budget(settings: dict[str, Any], started: float | None = None) ->
     """
     began, budget = time.monotonic(), Budget(settings["time_budget"], started)
     plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
+    resume, fitted = settings["resume"], None
     if plan.fine_tunes:
-        fitted = fine_tune(settings, plan)
-        if not choose_result(fitted, plan, budget):
-            fitted = fit_head(settings, plan)
-    elif (plan.folder / EPOCHS).is_dir():  # A resumed run that was killed while it fitted the head.
-        fitted = fit_head(settings, plan)
-    else:
-        fitted = run.fit(with_values(settings, plan.settings))
+        resume, fitted = None, fine_tuned(settings, plan, budget)
+    if fitted is None:
+        fitted = fit_head(settings | {"resume": resume}, plan)
     fitted.began = began
     note_winner(fitted, plan)
     return fitted
 
 
-def fine_tune(settings: dict[str, Any], plan: Plan) -> Fitted:
-    """Fit the planned epochs, each of which is kept until the result is chosen."""
+def fine_tuned(settings: dict[str, Any], plan: Plan, budget: Budget) -> Fitted | None:
+    """Return the fine-tuned network, or None where it gained too little over the best head."""
     chosen = with_values(settings, plan.settings)
     chosen["callbacks"]["recipe"] = {"_target_": FOLLOWER, "folder": str(plan.folder)}
-    return run.fit(chosen)
+    fitted = run.fit(chosen)
+    if choose_result(fitted, plan, budget):
+        return fitted
+    for curves in ("csv", "tensorboard"):  # The head has its own.
+        shutil.rmtree(plan.folder / curves, ignore_errors=True)
+    return None
 
 
 def fit_head(settings: dict[str, Any], plan: Plan) -> Fitted:
-    """Fit the best head in the place of a fine-tuned network: seconds, as its features are cached."""
-    plan.settings, plan.averaged = plan.head, []
+    """Fit the best head: in seconds, as its features are cached."""
+    fitted = run.fit(with_values(settings, plan.head))
+    # Only now: a run that is killed before resumes what `last.ckpt` has.
+    plan.settings = plan.head
     plan.write()
-    for curves in ("csv", "tensorboard"):
-        shutil.rmtree(plan.folder / curves, ignore_errors=True)
-    fitted = run.fit(with_values(settings, plan.settings | {"resume": None}))
-    shutil.rmtree(plan.folder / EPOCHS)  # Last: while it is there, a resumed run begins here.
+    shutil.rmtree(plan.folder / EPOCHS, ignore_errors=True)
     return fitted
 
 
@@ -85,10 +88,13 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
         budget.take_enough(search.pace)
         plan.note(f"time budget: {budget.seconds:.0f} s, by the pace of this machine with these images")
     head = choose_head(search, plan, budget)
+    if settings["regularisation"]["l2_sp"]:
+        plan.head["regularisation.l2_sp"] = 0.0  # It pulls a trainable backbone.
     plan.settings = plan.head
     if head is None or budget.is_nearly_over:
         plan.note(f"no fine-tuning: {max(0, budget.left()):.0f} s are left")
         return plan
+    before = budget.left()
     plan.wrong = search.wrong_in_validation(head)
     if len(plan.wrong) < FEWEST_WRONG:
         validated = plural(len(images.samples["val"]), "validation image")
@@ -96,7 +102,7 @@ def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
             f"no fine-tuning: the head has {len(plan.wrong)} of {validated} wrong, too few to show a gain"
         )
     else:
-        plan_fine_tuning(plan, search.pace, budget.left())
+        plan_fine_tuning(plan, search.pace, budget.left(), solving=before - budget.left())
     if plan.fine_tunes and search.own < search.most:
         search.share_features(1)
     return plan
@@ -109,6 +115,9 @@ def resumed_plan(settings: dict[str, Any]) -> Plan:
     if epochs.is_dir() and plan.folder.resolve() != folder.resolve():
         shutil.copytree(epochs, folder / EPOCHS, dirs_exist_ok=True)
     plan.folder, plan.fit_until = folder, None
+    with suppress(UserError):  # `find_resumption` says what to do about a damaged checkpoint.
+        if read_checkpoint(Path(settings["resume"]))[DESCRIPTION]["settings"]["freeze"] is True:
+            plan.settings = plan.head  # It was killed before it could write this.
     plan.write()
     return plan
 

@@ -1,4 +1,4 @@
-"""The second step of a recipe: fine-tuning for the time that is left, from the best head."""
+"""The second step of a recipe: fine-tuning for the time that is left."""
 
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ from graft.training.summary import plural
 MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 ENOUGH_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
-HEAD_EPOCHS = 2  # From a solved head, the backbone's rate raised val/loss by half in the first epoch.
-REFIT = 5.0  # seconds that the head takes if it is the result
+HEAD_EPOCHS = 2  # of the head alone. From a solved head, the first fine-tuned epoch raised val/loss by half.
 AVERAGES = 3  # validations of averages that time is kept for
 WEIGHTS = "weights"  # the key in such a file, beside VALIDATION
 EPOCHS = Path("checkpoints", "epochs")  # what each epoch left, in the run's folder
 
 
-def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float) -> None:
+def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float, solving: float) -> None:
     """Put the number of epochs that fit into `left` seconds into the plan, with validation, average and test.
 
     It is the plain schedule `freeze=n`, from a head that is trained for a few epochs on cached features.
+    Time is kept for fitting the best head again, whose solution took `solving` seconds.
     """
-    plan.seconds_after_fit = pace.after_fit
-    seconds = left - pace.after_fit - AVERAGES * pace.evaluate("val") - REFIT
+    plan.seconds_after_fit = pace.after_fit + solving + budget.REFIT
+    seconds = left - plan.seconds_after_fit - AVERAGES * pace.evaluate("val")
     epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     if epochs < pace.fewest_epochs <= seconds / pace.epoch:
         epochs = pace.fewest_epochs  # Without the margin: the deadline ends a fit that is slower.

@@ -22,7 +22,7 @@ class Plan:
     folder: Path  # of the run
     steps: list[str] = field(default_factory=list)  # what was tried, and why the recipe moved on
     head: dict[str, Any] = field(default_factory=dict)  # settings of the plain run that repeats the best head
-    wrong: list[int] = field(default_factory=list)  # the validation images that this head has wrong
+    wrong: list[int] = field(default_factory=list)  # positions of the validation images it has wrong
     settings: dict[str, Any] = field(default_factory=dict)  # of the plain run that repeats the choice
     fit_until: float | None = None  # when the fit has to end, in seconds since 1970; None: after its epochs
     seconds_after_fit: float = 0.0  # of the time budget, for test and report
@@ -30,6 +30,7 @@ class Plan:
 
     @property
     def fine_tunes(self) -> bool:
+        """Whether the choice is more than the best head."""
         return self.settings != self.head
 
     def note(self, step: str) -> None:

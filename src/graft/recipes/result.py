@@ -37,7 +37,7 @@ def choose_result(fitted: Fitted, plan: Plan, budget: Budget) -> bool:
     """
     folder, checkpoints = plan.folder / EPOCHS, fitted.checkpoints
     epochs = sorted(int(file.stem) for file in folder.glob("*.pt"))
-    if not epochs:  # A resumed run that was over: its best checkpoint may be an average or the head already.
+    if not epochs:  # A resumed run that was over: its best checkpoint may be an average already.
         saved = read_checkpoint(checkpoints.best_path)["callbacks"][checkpoints.state_key]
         checkpoints.best_epoch, checkpoints.best_metrics = saved["best_epoch"], saved["best_metrics"]
         return True
@@ -45,8 +45,10 @@ def choose_result(fitted: Fitted, plan: Plan, budget: Budget) -> bool:
     best = averaged(candidate(fitted, folder, ranked.pop()), ranked, fitted, plan, budget)
     gain, error = images_gained(plan.wrong, best.validation)
     if gain <= error:
-        found = f"fine-tuning has {gain:+d} validation images right, with a standard error of {error:.1f}"
-        plan.note(f"{found}: not taken")
+        plan.note(
+            f"fine-tuning changes the validation images right by {gain:+d}, with a standard error of "
+            f"{error:.1f}: not taken, the best head is fitted again"
+        )
         return False
     plan.averaged = list(best.epochs)
     plan.write()

@@ -134,7 +134,7 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
         worst=worst,
         if_balanced=if_balanced,
         is_balanced=settings["loss"].get("class_weights") == "balanced" or settings["data"]["balanced"],
-        only_head=all(phase.backbone_learning_rate is None for phase in run.phases),
+        only_head=not settings.get("recipe") and all(p.backbone_learning_rate is None for p in run.phases),
         train_loss=run.history.get("train/loss", {}).get(best_epoch),
         val_loss=run.history.get("val/loss", {}).get(best_epoch),
         best_epoch=best_epoch,
