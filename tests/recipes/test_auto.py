@@ -23,7 +23,7 @@ from graft.training import run
 from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import Predictions
 from graft.training.run import train
-from tests.conftest import Command, MakeConfig, assert_equal, run_checkpoint
+from tests.conftest import Command, MakeConfig, assert_equal, run_checkpoint, write_images
 
 RECIPE = ("recipe=auto", "features.cache=true", "data.batch_size=6")
 
@@ -286,8 +286,9 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
 
 
 def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
-    make_config: MakeConfig, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, images: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_images(images / "dark", 6, 180, seed=3)  # Not all can be right.
     monkeypatch.setattr("graft.recipes.result.images_gained", lambda before, after: (2, 2.0))
     settings, fit = (*RECIPE, "time_budget=13s"), run.fit
     resumed = (*settings, f"resume={tmp_path}/run/checkpoints/last.ckpt")
@@ -331,7 +332,7 @@ def test_fine_tuning_that_gains_no_more_than_chance_leaves_the_best_head(
     assert_equal(*heads)
     saved = run_checkpoint(tmp_path / "run", "best")["validation"]
     wrong = (saved["logits"].argmax(dim=1) != saved["targets"]).nonzero().flatten().tolist()
-    assert plan["wrong"] == wrong
+    assert plan["wrong"] == wrong != []
     over = auto(make_config(*resumed, run="over"))
     assert over.metrics["test/loss"] == found.metrics["test/loss"]
 
