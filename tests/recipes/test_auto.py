@@ -148,7 +148,6 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
     # Nothing takes time here but what every epoch takes besides, 1 s of the 5 that start and report leave.
     assert plan["settings"]["trainer.max_epochs"] == 2 + 4
     assert plan["settings"]["freeze"] == 2
-    assert plan["settings"]["finetuning.norm"] == "frozen"
     assert found.metrics["epoch"] == 6
     assert "test/accuracy" in found.metrics
     command = plan["steps"][-1].removeprefix("again: ").partition(", then ")[0]

@@ -38,7 +38,7 @@ def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float, solving: float)
         plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")
         return
     plan.settings = {"freeze": HEAD_EPOCHS, "trainer.max_epochs": HEAD_EPOCHS + epochs}
-    plan.settings |= {"finetuning.norm": "frozen", "features.views": 1, "head.solver": None}
+    plan.settings |= {"features.views": 1, "head.solver": None}
     plan.fit_until = budget.now() + seconds
     plan.note(f"fine-tuning for {plural(epochs, 'epoch')}: {reason}")
 

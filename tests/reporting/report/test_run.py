@@ -5,10 +5,12 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
@@ -21,6 +23,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from graft.reporting.report.run import can_be_solved
 from tests.conftest import Command, MakeConfig, write_images
 from tests.reporting.conftest import reported
 
@@ -171,3 +174,23 @@ def test_the_page_of_a_command_has_the_command_the_versions_and_the_phases(
     assert "accuracy by epoch" in page
     assert "max_epochs: 2" in page
     assert "report.html" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ((), True),  # room: features
+        (("features.cache=false",), False),  # room: features
+        (("learning_rate=auto",), False),
+        (("regularisation.mixup=0.2",), False),
+        (("callbacks=ema",), False),
+        (("finetuning=lp_ft",), False),
+        (("loss=focal",), False),
+    ],
+)
+def test_a_solved_head_is_advised_where_the_settings_allow_it(
+    make_config: MakeConfig, changed: tuple[str, ...], expected: bool
+) -> None:
+    settings: Any = OmegaConf.to_container(make_config(*changed))
+
+    assert can_be_solved(settings) is expected

@@ -40,7 +40,7 @@ class Facts:
     epochs: int = 0
     can_train_longer: bool = True  # not a head that was solved, nor a recipe with epochs of its own
     takes_class_weights: bool = True  # whether the loss does
-    can_be_solved: bool = True  # whether the head is linear and minimises cross-entropy
+    can_be_solved: bool = True  # whether head.solver=lbfgs and recipe=auto would take the settings
     group_setting: str = "data.keep_together"  # which keeps images together
 
 

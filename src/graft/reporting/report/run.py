@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from graft.finished_run import FinishedRun, PhaseRecord
 from graft.inference.explanation import Overlays
+from graft.models.settings import STANDARD
 from graft.reporting.figures.plots import curve_figure
 from graft.reporting.report.advice import Advice, Facts, advise
 from graft.reporting.report.charts import inline_svg
@@ -147,11 +148,16 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
 
 
 def can_be_solved(settings: Mapping[str, Any]) -> bool:
-    """Return whether head.solver=lbfgs would fit the head that was trained by steps."""
-    head = settings["head"]
+    """Return whether head.solver=lbfgs and recipe=auto, added to these settings, would fit a linear head."""
+    head, regularisation = settings["head"], settings["regularisation"]
     is_linear = head["hidden"] is None and not head["dropout"]
     minimises = settings["loss"]["_target_"] == "torch.nn.CrossEntropyLoss"
-    return is_linear and minimises and head.get("solver", "") is None
+    if head.get("solver", "") is not None or not (is_linear and minimises):
+        return False
+    is_standard = settings["finetuning"]["schedule"]["_target_"] == STANDARD
+    mixes = regularisation["mixup"] or regularisation["cutmix"]
+    is_plain = is_standard and not mixes and not settings["callbacks"].get("ema")
+    return is_plain and settings["features"]["cache"] is not False and settings["learning_rate"] != "auto"
 
 
 def described(group: Mapping[str, Any]) -> str:
