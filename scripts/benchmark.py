@@ -1,7 +1,7 @@
 """Measure Graft against other ways to do the same, and write docs/benchmarks.md.
 
-`make benchmark` does so with fastai and AutoTimm, in an environment of their own. Each section is kept in
-logs/benchmark; the page is made of those that are there.
+`make benchmark` does so with fastai and AutoTimm, in an environment of their own. A section that is measured
+takes the place of the page's; the others stay.
 """
 
 import sys
@@ -100,25 +100,20 @@ def work(settings: dict[str, Any]) -> int:
             found = startup.measure(split_folder(settings["images"], WORK), WORK, repetitions)
         peers = settings["peers"] if name in ("frozen", "accuracy") else None
         command = f"python scripts/benchmark.py {' '.join(sys.argv[1:])}".strip()
-        (WORK / f"{name}.md").write_text(
-            f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}\n", encoding="utf-8"
-        )
-        write_page(settings["output"])
+        measured = f"{found}\n\n`{command}`, {date.today()}: {machine(peers)}"
+        write_section(settings["output"], SECTIONS[name], measured)
         sys.stdout.write(f"{found}\n")
     return 0
 
 
-def write_page(output: Path) -> None:
-    """Put the sections that were measured together, below what the page says by hand."""
-    introduction = (
-        output.read_text(encoding="utf-8").split("\n## ")[0].rstrip() if output.is_file() else "# Benchmarks"
-    )
-    parts = [introduction]
-    for name, title in SECTIONS.items():
-        file = WORK / f"{name}.md"
-        if file.is_file():
-            parts.append(f"## {title}\n\n{file.read_text(encoding='utf-8').rstrip()}")
-    output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+def write_section(page: Path, title: str, text: str) -> None:
+    """Put a section into the page, in the order of `SECTIONS`, below what the page says by hand."""
+    old = page.read_text(encoding="utf-8") if page.is_file() else "# Benchmarks"
+    introduction, *parts = old.split("\n## ")
+    sections = {heading: rest.strip() for heading, _, rest in (part.partition("\n") for part in parts)}
+    sections[title] = text
+    kept = [f"## {heading}\n\n{sections[heading]}" for heading in SECTIONS.values() if heading in sections]
+    page.write_text("\n\n".join([introduction.rstrip(), *kept]) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,6 +15,28 @@ def accuracy(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("benchmarks.accuracy")
 
 
+def test_a_section_takes_the_place_of_its_own_and_the_others_stay(accuracy: Any, tmp_path: Path) -> None:
+    benchmark, page = importlib.import_module("benchmark"), tmp_path / "page.md"
+    page.write_text(
+        "# Benchmarks\n\nBy hand.\n\n## Start-up\n\nold\n\n## Prediction\n\nkept\n", encoding="utf-8"
+    )
+
+    benchmark.write_section(page, "Start-up", "new")
+    benchmark.write_section(page, "Loading images", "first")
+
+    parts = (
+        "# Benchmarks",
+        "By hand.",
+        "## Loading images",
+        "first",
+        "## Start-up",
+        "new",
+        "## Prediction",
+        "kept",
+    )
+    assert page.read_text(encoding="utf-8") == "\n\n".join(parts) + "\n"
+
+
 def test_a_run_is_measured_once(accuracy: Any, tmp_path: Path) -> None:
     runs = iter([accuracy.Run(60.0, 1e9, {"val": 0.9, "test": 0.8})])
     first = accuracy.kept(tmp_path / "set" / "way-1.json", lambda: next(runs))
