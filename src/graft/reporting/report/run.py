@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from graft.finished_run import FinishedRun, PhaseRecord
 from graft.inference.explanation import Overlays
-from graft.models.settings import STANDARD
 from graft.reporting.figures.plots import curve_figure
 from graft.reporting.report.advice import Advice, Facts, advise
 from graft.reporting.report.charts import inline_svg
@@ -154,7 +153,7 @@ def can_be_solved(settings: Mapping[str, Any]) -> bool:
     minimises = settings["loss"]["_target_"] == "torch.nn.CrossEntropyLoss"
     if head.get("solver", "") is not None or not (is_linear and minimises):
         return False
-    is_standard = settings["finetuning"]["schedule"]["_target_"] == STANDARD
+    is_standard = settings["finetuning"]["schedule"]["_target_"].endswith(".standard")
     mixes = regularisation["mixup"] or regularisation["cutmix"]
     is_plain = is_standard and not mixes and not settings["callbacks"].get("ema")
     return is_plain and settings["features"]["cache"] is not False and settings["learning_rate"] != "auto"
