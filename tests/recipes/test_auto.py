@@ -146,9 +146,9 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
 
     plan = plan_of(tmp_path / "run")
     # Nothing takes time here but what every epoch takes besides, 1 s of the 5 that start and report leave.
-    assert plan["settings"]["trainer.max_epochs"] == 2 + 4
+    assert plan["settings"]["trainer.max_epochs"] == 2 + 5
     assert plan["settings"]["freeze"] == 2
-    assert found.metrics["epoch"] == 6
+    assert found.metrics["epoch"] == 7
     assert "test/accuracy" in found.metrics
     command = plan["steps"][-1].removeprefix("again: ").partition(", then ")[0]
     train(make_config("data.batch_size=6", *shlex.split(command)[2:], run="again"))
@@ -157,7 +157,7 @@ def test_the_clock_decides_the_epochs_and_they_are_trained_and_tested(
 
 @pytest.mark.usefixtures("gain")
 @pytest.mark.parametrize(("steps", "epochs"), [(15, 2 + 5), (16, 1)])
-def test_the_fewest_epochs_that_pay_are_trained_where_they_just_fit(
+def test_fine_tuning_needs_time_for_the_fewest_epochs_that_pay(
     make_config: MakeConfig,
     tmp_path: Path,
     clock: Clock,
@@ -209,7 +209,7 @@ def test_the_default_budget_is_enough_for_six_epochs_at_the_pace_of_the_machine(
     plan = plan_of(tmp_path / "run")
     # 1 s an epoch, half as much again for heads and averages, 5 s for the head, 10 s for start and report.
     assert plan["steps"][0].startswith("time budget: 24 s, by the pace of this machine")
-    assert plan["settings"]["trainer.max_epochs"] == 2 + 8
+    assert plan["settings"]["trainer.max_epochs"] == 2 + 9
 
 
 @pytest.mark.usefixtures("gain")
@@ -223,7 +223,7 @@ def test_a_fit_that_is_slower_than_planned_ends_in_time_and_is_tested(
 
     found = auto(make_config(*RECIPE, "time_budget=20s"))
 
-    assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 2 + 9
+    assert plan_of(tmp_path / "run")["settings"]["trainer.max_epochs"] == 2 + 10
     assert found.metrics["epoch"] == 5  # The head's two, and three that begin 4, 8 and 12 seconds later.
     assert "test/accuracy" in found.metrics
 
@@ -250,7 +250,7 @@ def test_a_killed_run_goes_on_as_it_was_planned_whatever_its_clock_says(
 
     plan = plan_of(tmp_path / "other")
     assert plan["settings"] == whole["settings"]
-    assert found.metrics["epoch"] == 6
+    assert found.metrics["epoch"] == 7
     assert plan["averaged"] == whole["averaged"]
     weights = (run_checkpoint(tmp_path / run, "best")["state_dict"] for run in ("whole", "other"))
     assert_equal(*weights)
@@ -266,16 +266,16 @@ def test_the_average_of_epochs_is_what_is_measured_tested_and_kept(
     found = auto(make_config(*RECIPE, "time_budget=13s"))
 
     plan, run = plan_of(tmp_path / "run"), tmp_path / "run"
-    assert sorted(plan["averaged"]) == [1, 2, 3, 4]
-    epochs = [torch.load(run / "checkpoints" / "epochs" / f"{n}.pt", weights_only=True) for n in range(1, 5)]
+    assert sorted(plan["averaged"]) == [1, 2, 3, 4, 5]
+    epochs = [torch.load(run / "checkpoints" / "epochs" / f"{n}.pt", weights_only=True) for n in range(1, 6)]
     average = load_classifier(run / "checkpoints" / "best.ckpt").classifier.state_dict()
     for name, value in average.items():
         if value.is_floating_point():
-            torch.testing.assert_close(value, sum(epoch["weights"][name] for epoch in epochs) / 4)
+            torch.testing.assert_close(value, sum(epoch["weights"][name] for epoch in epochs) / 5)
     saved = run_checkpoint(run, "best")["validation"]
     loss = torch.nn.functional.cross_entropy(saved["logits"], saved["targets"]).item()
     assert found.metrics["val/loss"] == pytest.approx(loss, abs=1e-5)
-    assert "then the mean of the weights after epochs 1, 2, 3, 4" in plan["steps"][-1]
+    assert "then the mean of the weights after epochs 1, 2, 3, 4, 5" in plan["steps"][-1]
 
     # A run that is over and resumed, its epochs' weights gone, is the same average.
     shutil.move(run / "checkpoints" / "epochs", tmp_path / "elsewhere")

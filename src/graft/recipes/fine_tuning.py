@@ -13,7 +13,6 @@ from graft.training.lightning_internals import callbacks_of
 from graft.training.module import TransferModule
 from graft.training.summary import plural
 
-MARGIN = 0.9  # of the time left: epochs are not all equally fast
 MOST_EPOCHS = 12  # Validation losses rise from about the seventh on ...
 ENOUGH_STEPS = 500  # ... but few images need more steps (Kolesnikov et al. 2020, Big Transfer).
 HEAD_EPOCHS = 2  # of the head alone. From a solved head, the first fine-tuned epoch raised val/loss by half.
@@ -30,9 +29,7 @@ def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float, solving: float)
     """
     plan.seconds_after_fit = pace.after_fit + solving + budget.REFIT
     seconds = left - plan.seconds_after_fit - AVERAGES * pace.evaluate("val")
-    epochs = min(int(MARGIN * seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
-    if epochs < pace.fewest_epochs <= seconds / pace.epoch:
-        epochs = pace.fewest_epochs  # Without the margin: the deadline ends a fit that is slower.
+    epochs = min(int(seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < pace.fewest_epochs:
         plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")
