@@ -100,6 +100,7 @@ FROZEN = (
     Row("features of 4 stages", ("model.stages=4",)),
     Row("L-BFGS head", SOLVED),
     Row("L-BFGS head, features of 4 stages", SEVERAL),
+    Row("default, epoch of the lowest validation loss", ("monitor=val/loss",)),
     Row("8 epochs, learning rate 0.01", (*EIGHT, "optimizer.lr=0.01")),
     Row("8 epochs, whole image padded", (*EIGHT, "data.fit=pad")),
     Row("8 epochs, whole image squashed", (*EIGHT, "data.fit=squash")),
