@@ -109,6 +109,10 @@ FROZEN = (
 )
 
 MILD = "augmentation.min_scale=0.8"
+CHOSEN = (
+    "The milder crops of whole cells were chosen by the validation splits of another section, which have "
+    "some of these test cells."
+)
 CUTS = (
     FROZEN[0],
     FROZEN[3],
@@ -153,9 +157,9 @@ SECTIONS = {
     ),
     "elpv-whole": Section(
         "ELPV, whole cells",
-        "The same cells and splits without the crop: the whole cell at its 300 pixels, flipped both ways, "
-        "fine-tuned for 12 epochs. Each further row changes one setting of the first. With one seed, "
-        "differences of two points are noise.",
+        "The same cells and splits without the centre crop: the whole cell at its 300 pixels, flipped both "
+        "ways, fine-tuned for 12 epochs. Each further row changes one setting of the first, the last two rows "
+        "several. With one seed, differences of two points are noise.",
         (
             Row("whole cells", (*WHOLE, *TWELVE), seeds=3),
             Row("optimizer.lr=0.001", (*WHOLE, *TWELVE, "optimizer.lr=0.001"), seeds=3),
@@ -180,7 +184,8 @@ SECTIONS = {
     ),
     "elpv-few": Section(
         "ELPV, p > 0.5, few images",
-        "Only so many cells of each class, one in five of them for validation; 656 test cells.",
+        "Only the given number of cells of each class for training and validation, one in five of them for "
+        "validation; 656 test cells.",
         tuple(row for rows in FEW.values() for row in rows.values()),
         settings=("data=table", "data.root=data/elpv-0.5", "data.target=label", "data.split_column=split"),
         curve=FEW,
@@ -200,7 +205,7 @@ SECTIONS = {
     "elpv-80-20": Section(
         "ELPV, p = 0 or 1, 80 % and 20 %",
         "The protocol of Wang et al. (2023), who report 84.0 to 89.0 % for standard networks and 96.17 % for "
-        "their own: a random fifth of the certain cells are test cells.",
+        f"their own: a random fifth of the certain cells are test cells. {CHOSEN}",
         CUTS,
         settings=(*TABLE[:3], "data.test_fraction=0.2", "data.file=logs/results/elpv-certain.csv"),
     ),
@@ -208,7 +213,7 @@ SECTIONS = {
         "ELPV, p = 0 or 1, five folds",
         "The protocol of Demirci et al. (2024), who report 89.70 % for VGG16, and 91.54 % with weighted "
         "classes: each fold of the certain cells is tested once, by a network trained on the other four. "
-        "What is called a seed here is a fold.",
+        f"What is called a seed here is a fold. {CHOSEN}",
         tuple(replace(row, seeds=5) for row in CUTS),
         settings=(*TABLE[:3], "data.split_column=split", f"data.file=logs/results/elpv-fold{SEED}.csv"),
     ),
