@@ -158,8 +158,8 @@ SECTIONS = {
     "elpv-whole": Section(
         "ELPV, whole cells",
         "The same cells and splits without the centre crop: the whole cell at its 300 pixels, flipped both "
-        "ways, fine-tuned for 12 epochs. Each further row changes one setting of the first, the last two rows "
-        "several. With one seed, differences of two points are noise.",
+        "ways, fine-tuned for 12 epochs. Each further row changes one setting of the first, the last two "
+        "rows several. With one seed, differences of two points are noise.",
         (
             Row("whole cells", (*WHOLE, *TWELVE), seeds=3),
             Row("optimizer.lr=0.001", (*WHOLE, *TWELVE, "optimizer.lr=0.001"), seeds=3),
