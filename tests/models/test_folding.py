@@ -1,16 +1,14 @@
 """Folded networks give the same features; what cannot be folded stays as it is."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from graft.models.backbones import Backbone, build_backbone
 from graft.models.classifier import Classifier
-from graft.models.folding import NEED_INPUTS, FoldedTraining, folded
+from graft.models.folding import FoldedTraining, folded
 from graft.models.freezing import Phase, apply_phase, hold_frozen, named_stages
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -117,29 +115,3 @@ def test_norms_that_are_trained_are_not_folded() -> None:
     forward(torch.randn(4, 3, 64, 64) + 3)
     assert len(forward.folds) == norms(classifier) - 1
     assert not norm.running_mean.equal(mean)
-
-
-class CountCopies(TorchDispatchMode):
-    """Counts the tensors that are copied, by autograd, too."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is torch.ops.aten.clone.default
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("activation", NEED_INPUTS)
-def test_activations_are_not_copied_for_their_gradients(activation: Callable[..., nn.Module]) -> None:
-    backbone = build_backbone("timm", "test_resnet", weights=None)
-    replaced = [name for name, module in backbone.named_modules() if isinstance(module, nn.ReLU)]
-    for name in replaced:
-        backbone.set_submodule(name, activation(inplace=True))
-    classifier = classifier_of(backbone)
-    images, training, copies = torch.randn(2, 3, 64, 64), FoldedTraining(classifier), []
-    training(images)  # Makes the network that is trained.
-    for forward in (classifier.forward_with_auxiliary, training):
-        with CountCopies() as counted:
-            forward(images)
-        copies.append(counted.count)
-    assert copies[0] - copies[1] == len(replaced) > 0

@@ -17,8 +17,6 @@ from torch.func import functional_call
 from graft.models.classifier import Classifier
 
 TOLERANCE = 1e-4  # largest difference, relative to the largest output, that is taken for rounding
-# Their gradients need the inputs, which autograd copies where they are overwritten.
-NEED_INPUTS = (nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Mish)  # ReLU6 is a Hardtanh.
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,6 @@ class FoldedTraining:
                 self.folds = folds
         for module, is_training in modes:
             module.training = is_training
-            if isinstance(module, NEED_INPUTS):
-                module.inplace = False
         copied.forward = copied.forward_with_auxiliary  # type: ignore[assignment, method-assign]
         return copied
 
