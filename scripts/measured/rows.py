@@ -121,7 +121,6 @@ CUTS = (
     Row("whole cells, fine-tuned, 12 epochs", (*WHOLE, *TWELVE, MILD), seeds=3),
 )
 
-FEW_FILE = "data.file=logs/results/elpv-{}-seed{}.csv"
 FEW = {
     way: {
         images: Row(
