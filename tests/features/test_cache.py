@@ -118,6 +118,7 @@ def test_views_are_augmented_and_one_is_drawn_each_epoch(
         (["regularisation.mixup=0.2"], "mixup"),
         (["trainer.precision=64"], "precision"),
         (["+trainer.limit_train_batches=2"], "only a part"),
+        (["+trainer.limit_train_batches=1"], "only a part"),
     ],
 )
 def test_where_images_are_needed_they_are_used_and_true_is_refused(

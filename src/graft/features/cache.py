@@ -72,7 +72,8 @@ class FeatureCache:
         if trainer.precision not in PRECISIONS:
             choices = ", ".join(PRECISIONS)
             return self._use_images(f"trainer.precision={trainer.precision} is none of {choices}")
-        if {trainer.limit_train_batches, trainer.limit_val_batches} != {1.0}:
+        limits = (trainer.limit_train_batches, trainer.limit_val_batches)
+        if any(isinstance(limit, int) or limit < 1 for limit in limits):  # 1 is one batch, 1.0 are all.
             return self._use_images("only a part of the batches is asked for")
         count = number_of_views(self.views, data, phase)
         views = {split: Views(data, split, count if split == "train" else 1) for split in splits}
