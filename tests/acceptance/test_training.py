@@ -186,6 +186,7 @@ def test_two_processes_train_one_run_through_a_phase_change(
         f"data.root={images}",
         "freeze=1",
         "optimizer.weight_decay=0.5",
+        "features.cache=true",  # Reading images instead is an error. # room: features
         "+callbacks.keep._target_=tests.conftest.KeepCheckpoints",
         "+callbacks.keep.folder=${paths.run}/checkpoints",
         "trainer.accelerator=cpu",

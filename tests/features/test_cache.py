@@ -170,6 +170,17 @@ def test_a_cache_that_cannot_be_written_stops_no_run_that_has_not_asked_for_it(
         train(make_config(*settings, "features.cache=false", "data.cache=disk", run="disk"))
 
 
+def test_one_of_several_processes_that_cannot_use_the_cache_ends_the_run(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    several = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
+
+    # It fails before it would start the other one, which may be able to use the folder.
+    with pytest.raises(UserError, match=r"several processes .*file.* cannot be used.*features\.cache=false"):
+        train(make_config(*several, f"cache.dir={tmp_path}/file/cache"))
+
+
 def test_half_precision_takes_half_the_room_and_nearly_the_same_head(
     make_config: MakeConfig, weights: str, tmp_path: Path
 ) -> None:

@@ -93,12 +93,18 @@ class FeatureCache:
         except OSError as error:
             place = error.filename or data.cache_room.features
             failure = f"{place} cannot be used ({error.strerror or error})"
-        is_everywhere = trainer.strategy.reduce_boolean_decision(store is not None)
-        if store is None or not is_everywhere:  # The same in all processes.
-            return self._use_images(
-                failure,
-                "make room there, choose another folder with cache.dir=DIR, or write features.cache=auto",
-            )
+        remedy = "make room there, choose another folder with cache.dir=DIR, or write features.cache"
+        if trainer.world_size > 1 and not torch.distributed.is_initialized():
+            # The first fit connects the processes. Before it, this one cannot tell the others that it failed.
+            # They would read features while it reads images, so it ends the run. All else that decides is the
+            # same in every process: settings, images and weights.
+            if store is None:
+                raise UserError(f"several processes cannot share cached features: {failure}; {remedy}=false.")
+            is_everywhere = True
+        else:
+            is_everywhere = trainer.strategy.reduce_boolean_decision(store is not None)
+        if store is None or not is_everywhere:
+            return self._use_images(failure, f"{remedy}=auto")
         return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
 
     def _filled_store(
