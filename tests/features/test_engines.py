@@ -41,6 +41,17 @@ def test_an_engine_with_other_features_is_replaced_by_torch_or_refused_where_it_
         train(make_config(weights, "features.engine=openvino", run="asked"))
 
 
+def test_an_engine_that_was_asked_for_and_cannot_compute_in_the_precision_is_refused(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graft.training.trainer.bfloat16_slowdown", lambda: 1.0)
+    precise = (
+        r"features\.engine=openvino computes in 32 bits on the CPU, not with trainer\.precision=bf16-mixed"
+    )
+    with pytest.raises(UserError, match=precise):
+        train(make_config("features.engine=openvino", "trainer.precision=bf16-mixed"))
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_batches_come_in_order_however_many_are_computed_at_once(at_once: int) -> None:
     threads = torch.get_num_threads()

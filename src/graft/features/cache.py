@@ -26,7 +26,7 @@ from graft.features.views import Views
 from graft.models.backbones import Backbone
 from graft.models.backbones.image_sizes import trial_output
 from graft.models.classifier import Classifier
-from graft.models.engines.choice import EngineError, choose_engine, converted, with_version
+from graft.models.engines.choice import CONVERTED, EngineError, choose_engine, converted, with_version
 from graft.models.engines.run import Run
 from graft.models.folding import folded
 from graft.models.freezing import Phase
@@ -133,6 +133,11 @@ class FeatureCache:
         if (device.type, precision) == ("cpu", "32-true"):
             number = sum(map(len, views.values()))
             engine, why = choose_engine(self.engine, number, lambda name: has_rows(folder_of(name)))
+        elif self.engine in CONVERTED:
+            raise UserError(
+                f"features.engine={self.engine} computes in 32 bits on the CPU, not with trainer.precision="
+                f"{precision} on {device.type}; write features.engine=auto."
+            )
         try:
             with data.cache_room.filling(folder_of(engine), recipe_with(engine)) as use:
                 store = FeatureStore(folder_of(engine), width, self.dtype, use)
