@@ -15,9 +15,9 @@ from graft.errors import UserError
 from graft.features import head_solver
 from graft.features.dataset import FeatureDataset
 from graft.features.extraction import as_stored
-from graft.features.head_solver import mean_and_scale, minimise, solve_head, with_solved_head
+from graft.features.head_solver import mean_and_scale, minimise, refuse_shares, solve_head, with_solved_head
 from graft.models.freezing import HEAD, Phase
-from tests.conftest import MakeConfig
+from tests.conftest import MakeConfig, make_sample
 from tests.conftest import trained as train
 
 
@@ -175,3 +175,12 @@ def test_labels_that_are_not_one_class_per_image_are_refused(labels: torch.Tenso
 def test_a_loss_that_it_does_not_minimise_is_refused(make_config: MakeConfig) -> None:
     with pytest.raises(UserError, match=r"head\.solver=lbfgs minimises cross-entropy, not FocalLoss"):
         train(make_config("loss=focal", "head.solver=lbfgs"))
+
+
+def test_images_that_would_be_drawn_more_often_than_others_are_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match=r"counts every training image once: .*loss\.class_weights=balanced"):
+        train(make_config("head.solver=lbfgs", "data.balanced=true"))
+    weighted = [make_sample("1.jpg", "a"), make_sample("2.jpg", "b", weight=2.0)]
+    with pytest.raises(UserError, match=r"head\.solver=lbfgs counts .* leave data\.weight_column out"):
+        refuse_shares(weighted, False, "head.solver=lbfgs")
+    refuse_shares(weighted[:1], False, "head.solver=lbfgs")

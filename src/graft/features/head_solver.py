@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graft.data.sample import Sample
 from graft.errors import UserError
 from graft.features.dataset import FeatureDataset
 from graft.models.freezing import HEAD, Phase
@@ -56,6 +57,20 @@ def with_solved_head(
             "write head.solver=null or loss=cross_entropy."
         )
     return [replace(phases[0], epochs=1, rate_factor=0.0, patience=None, solved_l2=l2), *phases[1:]]
+
+
+def refuse_shares(samples: Sequence[Sample], balanced: bool, asked: str) -> None:
+    """Raise a UserError where some training images would be drawn more often than others.
+
+    A solved head counts each once. `balanced` is `data.balanced`, `asked` the setting that solves heads.
+    """
+    if balanced:
+        raise UserError(
+            f"{asked} counts every training image once: write loss.class_weights=balanced in place of "
+            "data.balanced=true."
+        )
+    if any(sample.weight != 1 for sample in samples):
+        raise UserError(f"{asked} counts every training image once: leave data.weight_column out.")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graft.data.module import ImageDataModule
+from graft.features.head_solver import refuse_shares  # room: features
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase
 from graft.models.norm_layers import resolve_norm
@@ -20,5 +21,7 @@ def refuse_untrainable(
     if norm == "frozen":
         for phase in phases:
             refuse_held_patterns(classifier, phase)
+    if any(phase.solved_l2 is not None for phase in phases):  # room: features
+        refuse_shares(data.images.samples["train"], data.balanced, "head.solver=lbfgs")  # room: features
     refuse_useless_pull(settings["regularisation"]["l2_sp"], classifier.backbone, phases)
     refuse_failing_phase(classifier, phases, norm, data.preprocessing.crop, data.batch_size)
