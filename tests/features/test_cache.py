@@ -21,7 +21,7 @@ from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.features import extraction
 from graft.features.dataset import FeatureDataset
-from graft.features.recipe import SOURCES, code_digest
+from graft.features.recipe import SOURCES, code_digest, recipe, tensors_digest
 from graft.features.store import FeatureStore
 from graft.features.views import Views, view_key
 from graft.models.backbones import build_backbone
@@ -334,3 +334,46 @@ def test_code_that_makes_features_is_part_of_the_recipe(tmp_path: Path) -> None:
         with (tmp_path / "graft" / name).open("a") as file:
             file.write("# changed\n")
         assert code_digest(tmp_path / "graft") != before
+
+
+OWN_CODE = """
+from torch import nn
+
+
+class Own(nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 3, 1)
+"""
+
+
+def test_the_code_of_a_persons_own_network_and_augmentation_is_part_of_the_keys(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, own = tmp_path / "own_code_of_a_test.py", "own_code_of_a_test.Own"
+    file.write_text(OWN_CODE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    prepared: dict[str, Any] = {"size": 32, "mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear"}
+    backbone = build_backbone("module", "own", weights=None, _target_=own, preprocessing=prepared)
+    varied = Augmentation(transforms={"own": {"_target_": own}, "torchs": {"_target_": "torch.nn.Identity"}})
+    data = make_data_module(images, backbone.preprocessing, varied)
+
+    def keys() -> tuple[dict[str, str], list[list[bytes]]]:
+        made_by = recipe(backbone, backbone.preprocessing, "float32", "32-true", torch.device("cpu"))
+        return made_by["own_code"], Views(data, "val", 2).keys.reshape(-1, 2).T.tolist()
+
+    network, (plain, augmented) = keys()
+    file.write_text(f"{OWN_CODE}# changed", encoding="utf-8")
+    other_network, (other_plain, other_augmented) = keys()
+
+    assert network.keys() == {own} == other_network.keys()
+    assert network != other_network
+    assert plain == other_plain
+    assert not set(augmented) & set(other_augmented)
+
+
+def test_buffers_that_are_not_saved_are_part_of_the_recipe() -> None:
+    network = torch.nn.Module()
+    network.register_buffer("scale", torch.ones(2), persistent=False)
+    before = tensors_digest(network)
+    network.get_buffer("scale").mul_(2)
+    assert tensors_digest(network) != before

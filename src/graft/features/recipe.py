@@ -1,12 +1,15 @@
 """How features are computed: everything but the image that could change their numbers."""
 
 import hashlib
+import inspect
 import json
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from torch import nn
 
 from graft.models.backbones import Backbone
@@ -18,6 +21,7 @@ SOURCES = (
     "models/backbones/**/*.py",
     "data/decoded.py",
     "data/images.py",
+    "data/own_transforms.py",
     "data/resizing.py",
     "data/transforms.py",
     "models/classifier.py",
@@ -30,8 +34,9 @@ SOURCES = (
 def recipe(
     backbone: Backbone, preprocessing: Preprocessing, dtype: str, precision: str, device: torch.device
 ) -> dict[str, Any]:
+    network = backbone.spec()
     return {
-        "network": backbone.spec(),
+        "network": network,
         "weights": backbone.weights,
         "tensors": tensors_digest(backbone),
         "preprocessing": preprocessing.to_dict(),
@@ -40,6 +45,7 @@ def recipe(
         "device": device.type,
         "versions": {package: version(package) for package in PACKAGES},
         "code": code_digest(Path(__file__).parents[1]),
+        "own_code": own_code(network),
     }
 
 
@@ -54,10 +60,43 @@ def code_digest(project: Path) -> str:
     return digest.hexdigest()
 
 
+def own_code(settings: Any) -> dict[str, str]:
+    """Return a hash of the file of each class or function that a `_target_` anywhere in settings names.
+
+    Those of `PACKAGES` are left out: their versions are known.
+    """
+    named = {target for target in targets(settings) if target.partition(".")[0] not in PACKAGES}
+    return {
+        target: hashlib.blake2b(source_of(get_object(target)), digest_size=16).hexdigest()
+        for target in sorted(named)
+    }
+
+
+def targets(settings: Any) -> Iterator[str]:
+    """Yield every `_target_` in nested containers."""
+    if isinstance(settings, Mapping):
+        if isinstance(target := settings.get("_target_"), str):
+            yield target
+        settings = list(settings.values())
+    if isinstance(settings, list | tuple):
+        for value in settings:
+            yield from targets(value)
+
+
+def source_of(found: Any) -> bytes:
+    """Return the file that defines a class or function; nothing where it is compiled."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(found))
+    except TypeError:
+        return b""
+    return Path(file).read_bytes() if file else b""
+
+
 def tensors_digest(module: nn.Module) -> str:
-    """Return a hash of all parameters and buffers, names and shapes included."""
+    """Return a hash of all parameters and buffers, names and shapes included; also of buffers not saved."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in module.state_dict().items():
+    tensors = {**module.state_dict(), **dict(module.named_buffers())}
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())

@@ -1,6 +1,8 @@
 """The views of a split's images, each with the key that its features are stored under."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch.utils.data import Dataset
 
 from graft.data.module import ImageDataModule
 from graft.data.transforms import Augmentation, augmentation_key
+from graft.features.recipe import own_code
 from graft.features.store import KEY
 
 
@@ -21,8 +24,9 @@ class Views(Dataset[Tensor]):
         self.split, self.count = split, count  # Not `data`: every worker gets a copy of these attributes.
         self.plain = data.dataset(split, augmented=False)
         self.augmented = data.dataset(split, augmented=True)
+        code = own_code(data.augmentation.transforms)
         keys = [
-            view_key(sample.digest, data.augmentation, view, data.cache != "none")
+            view_key(sample.digest, data.augmentation, view, data.cache != "none", code)
             for sample in data.images.samples[split]
             for view in range(count)
         ]
@@ -49,13 +53,17 @@ class Views(Dataset[Tensor]):
         return self.augmented[index, seed][0]
 
 
-def view_key(image: str, augmentation: Augmentation, view: int, is_decoded: bool) -> bytes:
-    """Return the key of a view of the image with this digest; `is_decoded`: taken from a decoded image.
+def view_key(
+    image: str, augmentation: Augmentation, view: int, is_decoded: bool, code: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the key of a view of the image with this digest.
 
-    View 0 depends on neither the augmentation nor `is_decoded`.
+    `is_decoded`: taken from a decoded image. `code`: the hash of what augments it, see `own_code`. View 0
+    depends on none of these.
     """
     parts = [image]
     if view:
         parts += [augmentation_key(augmentation), str(view)]
         parts += ["out of a kept image"] * is_decoded
+        parts += [json.dumps(code)] if code else []
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=KEY.itemsize).digest()
