@@ -240,6 +240,16 @@ def test_two_processes_that_fill_one_cache_repeat_nothing(make_config: MakeConfi
     assert count.value == 24
 
 
+def test_what_a_killed_process_has_half_written_is_removed(
+    make_config: MakeConfig, weights: str, tmp_path: Path
+) -> None:
+    train(make_config(weights, "augmentation=none"))
+    (folder,) = cache_folders(tmp_path / "cache" / "features")
+    (folder.path / ".segment.rows.unique.part").write_bytes(b"half")
+    train(make_config(weights, "augmentation=none", run="again"))
+    assert not list(folder.path.glob(".*"))
+
+
 def test_runs_keep_the_cache_below_its_limit_and_the_oldest_go_first(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

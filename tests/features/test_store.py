@@ -91,6 +91,16 @@ def test_a_damaged_segment_is_deleted_and_its_rows_are_missing(
     assert not larger.exists()
 
 
+def test_a_segment_that_cannot_be_read_now_is_an_error_and_stays(store: FeatureStore) -> None:
+    (store.folder / "gone.rows").symlink_to("nothing")  # As if another process had just removed it.
+    assert len(FeatureStore(store.folder, WIDTH, "float32").segments) == 2
+    unreadable = store.folder / "unreadable.rows"
+    unreadable.symlink_to(unreadable)
+    with pytest.raises(OSError, match="symbolic links"):
+        FeatureStore(store.folder, WIDTH, "float32")
+    assert unreadable.is_symlink()
+
+
 def test_what_an_interrupted_write_leaves_is_not_read(store: FeatureStore) -> None:
     (store.folder / "tmp123.part").write_bytes(b"half")
     assert len(FeatureStore(store.folder, WIDTH, "float32").segments) == 2

@@ -140,6 +140,8 @@ class FeatureCache:
             )
         try:
             with data.cache_room.filling(folder_of(engine), recipe_with(engine)) as use:
+                for part in folder_of(engine).glob(f".*{EXTENSION}.*.part"):
+                    part.unlink()  # Whoever wrote it was killed: a live writer holds the lock of the folder.
                 store = FeatureStore(folder_of(engine), width, self.dtype, use)
                 fill(store, views, backbone, data, trainer, engine, why)
             return store

@@ -54,7 +54,8 @@ class Segment:
 class FeatureStore:
     """Rows `[width]` of one dtype, in the segments of a folder; several processes may read and add.
 
-    A damaged segment is deleted, so its rows are missing. The store holds on to `use`, see `Cache.filling`.
+    A damaged segment is deleted, so its rows are missing; one that cannot be read now (too many open files)
+    is an OSError. The store holds on to `use`, see `Cache.filling`.
     """
 
     def __init__(self, folder: Path, width: int, dtype: str, use: Use | None = None) -> None:
@@ -72,7 +73,9 @@ class FeatureStore:
                 continue
             try:
                 self.segments.append(Segment(path, self.width, self.dtype))
-            except (ValueError, OSError) as error:
+            except FileNotFoundError:
+                continue  # Another process has removed it.
+            except ValueError as error:
                 log.warning("%s is damaged (%s): its features are computed anew", path, error)
                 with suppress(OSError):  # Such as a read-only folder: the segment is ignored all the same.
                     path.unlink()
