@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graft.models.backbones import Backbone, build_backbone
 from graft.models.classifier import Classifier
-from graft.models.folding import FoldedTraining, folded
+from graft.models.folding import FoldedTraining, are_close, folded
 from graft.models.freezing import Phase, apply_phase, hold_frozen, named_stages
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -115,3 +115,8 @@ def test_norms_that_are_trained_are_not_folded() -> None:
     forward(torch.randn(4, 3, 64, 64) + 3)
     assert len(forward.folds) == norms(classifier) - 1
     assert not norm.running_mean.equal(mean)
+
+
+def test_outputs_of_another_shape_are_not_close() -> None:
+    assert are_close(torch.ones(2, 3), torch.ones(2, 3))
+    assert not are_close(torch.ones(2, 3), torch.ones(2, 1))

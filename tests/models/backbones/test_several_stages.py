@@ -1,6 +1,7 @@
 """`model.stages`: features of several stages, from training to an exported file."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -46,6 +47,38 @@ def test_positions_are_averaged_whatever_the_layout(name: str, options: dict[str
     assert backbone.num_features == width
     with torch.no_grad():
         assert backbone(torch.zeros(1, 3, *backbone.preprocessing.crop)).shape == (1, width)
+
+
+def test_a_channel_axis_as_long_as_the_others_is_told_apart() -> None:
+    small = {"depths": (1, 1, 1, 1), "embed_dim": 24, "img_size": 96, "window_size": 6}
+    name = "swin_tiny_patch4_window7_224"
+    alone, several = build(name, options=small), build(name, stages=5, options=small)
+    outputs: list[Tensor] = []
+    alone.network.get_submodule("layers.0").register_forward_hook(
+        lambda module, inputs, output: outputs.append(output)
+    )
+    images = torch.randn(2, 3, 96, 96)
+
+    with torch.no_grad():
+        alone(images)
+        features = several(images)
+
+    assert outputs[0].shape == (2, 24, 24, 24)
+    torch.testing.assert_close(features[:, :24], outputs[0].mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "words"),
+    [
+        ("torchvision", "alexnet", r"the stage features\.6 of alexnet is several modules"),
+        ("timm", "hrnet_w18_small", r"a stage of hrnet_w18_small returns no map"),
+    ],
+)
+def test_stages_without_an_output_of_their_own_are_refused(
+    without_memory: AbstractContextManager[None], source: str, name: str, words: str
+) -> None:
+    with without_memory, pytest.raises(UserError, match=rf"model\.stages=2: {words}.* write model\.stages=1"):
+        build_backbone(source, name, weights=None, stages=2)
 
 
 def test_a_checkpoint_builds_the_same_stages_again() -> None:
