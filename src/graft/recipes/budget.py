@@ -1,5 +1,6 @@
 """The time that a recipe has, and how fast this machine is with these images and this network."""
 
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ def measured_pace(
     everything = Phase("everything", tuple(named_stages(classifier)), 1)
     apply_phase(classifier.to(device), everything, norm="frozen")
     hold_frozen(classifier.train(), norm="frozen")
-    forward = FoldedTraining(classifier)
+    forward, loss = FoldedTraining(classifier), copy.deepcopy(loss).to(device)  # Its class weights, too.
     for is_training in (False, False, True, True):
         with torch.set_grad_enabled(is_training), trainer.precision_plugin.forward_context():
             value = loss(forward(images)[0].float(), targets)
