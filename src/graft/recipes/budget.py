@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import lightning as L
 import torch
 from torch import nn
 
+from graft.data.decoded import Shrinking
 from graft.data.module import ImageDataModule
 from graft.models.classifier import Classifier
 from graft.models.folding import FoldedTraining
@@ -31,7 +33,10 @@ now = time.time
 
 
 class Budget:
-    """Counts the time from `began`, in seconds since 1970; the time of `auto` is known once the pace is."""
+    """The time that a recipe has, counted from `began`, in seconds since 1970.
+
+    `take_enough` sets that of `auto`, once the pace is known.
+    """
 
     def __init__(self, time_budget: str, began: float | None = None) -> None:
         self.began, self.is_auto = now() if began is None else began, time_budget == "auto"
@@ -50,7 +55,7 @@ class Budget:
     def take_enough(self, pace: "Pace") -> None:
         """Set the budget to what a few epochs of fine-tuning need, with the rest of the recipe."""
         epochs = max(ENOUGH_EPOCHS, pace.fewest_epochs)
-        needed = now() - self.began + REST * epochs * pace.epoch + pace.after_fit + REFIT
+        needed = now() - self.began + pace.before_fit + REST * epochs * pace.epoch + pace.after_fit + REFIT
         self.seconds = min(needed, MOST)
 
 
@@ -59,22 +64,30 @@ class Pace:
     """Seconds that this machine takes for an image, and with them for a split."""
 
     reading: float
+    decoding: float  # before it is read for the first time, where `data.cache` keeps it decoded
     forward: float
     training: float  # forward and backward
     images: Mapping[str, int]  # of each split
     batch_size: int
+    batches_per_step: int  # of the optimizer
     ending: float  # for report and exit
 
     def evaluate(self, split: str) -> float:
         return self.images[split] * (self.reading + self.forward)
 
     @property
+    def before_fit(self) -> float:
+        """Seconds in which the images of the fit are decoded, where they are cached so."""
+        return (self.images["train"] + self.images["val"]) * self.decoding
+
+    @property
     def epoch(self) -> float:
         return self.images["train"] * (self.reading + self.training) + self.evaluate("val") + BETWEEN
 
     def epochs(self, steps: int) -> int:
-        """Return how many epochs have at least so many steps."""
-        return math.ceil(steps / math.ceil(self.images["train"] / self.batch_size))
+        """Return how many epochs have at least so many steps of the optimizer."""
+        batches = math.ceil(self.images["train"] / self.batch_size)
+        return math.ceil(steps / math.ceil(batches / self.batches_per_step))
 
     @property
     def fewest_epochs(self) -> int:
@@ -83,19 +96,22 @@ class Pace:
 
     @property
     def after_fit(self) -> float:
-        return self.evaluate("test") + self.ending
+        return self.images["test"] * self.decoding + self.evaluate("test") + self.ending
 
 
 def measured_pace(
     classifier: Classifier, data: ImageDataModule, loss: nn.Module, trainer: L.Trainer, ending: float
 ) -> Pace:
-    """Return the pace of a few images, the second time of each kind: the first also makes ready.
+    """Return the pace of a few images.
 
-    Reading is counted as if nothing else went on, since workers share the processors with the network.
-    Weights and statistics stay as they are; all but the norms is trainable afterwards.
+    Forward pass and training step are timed twice; the first, a warm-up, is not counted. Reading is counted
+    as if nothing else went on, since workers share the processors with the network. Weights and statistics
+    stay as they are; all but the norms is trainable afterwards.
     """
-    dataset, device = data.dataset("train", augmented=True), trainer.strategy.root_device
-    count = min(MOST_TIMED, data.batch_size, len(dataset))
+    device, samples = trainer.strategy.root_device, data.images.samples
+    count = min(MOST_TIMED, data.batch_size, len(samples["train"]))
+    decoded, decoding = decoded_images(data, count)
+    dataset = data.dataset("train", augmented=True, decoded=decoded)
     times = [now()]
     images, targets = (
         torch.stack(part).to(device) for part in zip(*(dataset[i, i] for i in range(count)), strict=True)
@@ -113,6 +129,26 @@ def measured_pace(
         value.item()  # Waits for a GPU.
         times.append(now())
     classifier.zero_grad(set_to_none=True)
-    seconds = [(later - earlier) / count for earlier, later in pairwise(times)]
-    images_of = {split: len(samples) for split, samples in data.images.samples.items()}
-    return Pace(seconds[0], seconds[2], seconds[4], images_of, data.batch_size, ending)
+    reading, _, forwards, _, training = ((later - earlier) / count for earlier, later in pairwise(times))
+    return Pace(
+        reading=reading,
+        decoding=decoding,
+        forward=forwards,
+        training=training,
+        images={split: len(held) for split, held in samples.items()},
+        batch_size=data.batch_size,
+        batches_per_step=trainer.accumulate_grad_batches,
+        ending=ending,
+    )
+
+
+def decoded_images(data: ImageDataModule, count: int) -> tuple[Any, float]:
+    """Return the first training images as `data.cache` keeps them, and the seconds that one takes to decode.
+
+    Without a cache, training reads files: None and 0.
+    """
+    if data.cache == "none":
+        return None, 0.0
+    shrink, began = Shrinking(data.preprocessing, data.augmentation), now()
+    images = [shrink(f"{data.images.root}/{sample.path}") for sample in data.images.samples["train"][:count]]
+    return images, (now() - began) / count

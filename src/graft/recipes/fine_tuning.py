@@ -30,7 +30,7 @@ def plan_fine_tuning(plan: Plan, pace: budget.Pace, left: float, solving: float)
     plan.seconds_after_fit = pace.after_fit + solving + budget.REFIT
     seconds = left - plan.seconds_after_fit - AVERAGES * pace.evaluate("val")
     # No margin: the pace counts reading as if nothing else went on, and the deadline ends a slower fit.
-    epochs = min(int(seconds / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
+    epochs = min(int((seconds - pace.before_fit) / pace.epoch), max(MOST_EPOCHS, pace.epochs(ENOUGH_STEPS)))
     reason = f"an epoch takes about {pace.epoch:.0f} s, and {max(0, seconds):.0f} s are left for it"
     if epochs < pace.fewest_epochs:
         plan.note(f"no fine-tuning: {reason}; it needs {plural(pace.fewest_epochs, 'epoch')}")

@@ -154,7 +154,8 @@ def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
     ):
         best = better_of(tried(search.own, 1), best, plan)
     if search.views > 1 and not budget.is_nearly_over:
-        seconds = search.views * seconds + (search.views - 1) * search.pace.evaluate("train")
+        augmented = search.pace.before_fit + (search.views - 1) * search.pace.evaluate("train")
+        seconds = search.views * seconds + augmented
         name = named(best.stages, search.views)
         if is_affordable(name, seconds, time_for_a_head(search, budget), plan):
             best = better_of(best, tried(best.stages, search.views), plan)
