@@ -63,11 +63,11 @@ class FoldedTraining:
     @torch.no_grad()
     def _copy(self, images: Tensor) -> nn.Module:
         """Return the classifier without the norms that could be folded; they share all other tensors."""
-        if not any(map(is_frozen, self.classifier.modules())):
+        if not any(map(is_frozen_norm, self.classifier.modules())):
             return self.classifier
         tensors = chain(self.classifier.parameters(), self.classifier.buffers())
         copied = copy.deepcopy(self.classifier, {id(tensor): tensor for tensor in tensors})
-        frozen = {name for name, module in copied.named_modules() if is_frozen(module)}
+        frozen = {name for name, module in copied.named_modules() if is_frozen_norm(module)}
         modes = [(module, module.training) for module in copied.modules()]
         copied.eval()
         with torch.autocast(images.device.type, enabled=False):
@@ -122,8 +122,8 @@ def fold_norms(
     return folds
 
 
-def is_frozen(module: nn.Module) -> bool:
-    """Return whether a module is a BatchNorm whose statistics and weights do not change in training."""
+def is_frozen_norm(module: nn.Module) -> bool:
+    """Return whether a module is a BatchNorm2d whose statistics and weights do not change in training."""
     is_trained = module.training or any(p.requires_grad for p in module.parameters(recurse=False))
     return isinstance(module, nn.BatchNorm2d) and module.track_running_stats and not is_trained
 

@@ -134,8 +134,8 @@ def note_winner(fitted: Fitted, plan: Plan) -> None:
         winner = f"the mean of the weights after epochs {', '.join(map(str, sorted(plan.averaged)))}"
         average = f", then {winner}"
     plan.note(
-        f"result: {winner}, {with_interval(right, len(validation.targets))} in validation, optimistic as the "
-        "choice was made by them"
+        f"result: {winner}, {with_interval(right, len(validation.targets))} in validation; this is "
+        "optimistic, because these images made the choice"
     )
     typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     dropped = (*plan.settings, "recipe", "time_budget", "resume", "paths.run")
