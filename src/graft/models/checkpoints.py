@@ -79,7 +79,7 @@ def lock(file: IO[bytes]) -> None:
 
 def remove_abandoned_checkpoints(folder: Path) -> None:
     """Remove the temporary files that killed writers have left in `folder`, but none of a live writer."""
-    for path in sorted({*folder.glob(".*.ckpt.*"), *folder.glob(".*.pt.*")}):
+    for path in sorted(folder.glob(".*.ckpt.*")):
         with suppress(OSError):  # A live writer holds the lock, on Windows the open file itself.
             if fcntl is None:
                 path.unlink()
