@@ -95,7 +95,7 @@ def keep(fitted: Fitted, best: Candidate) -> None:
 
 
 def candidate(fitted: Fitted, folder: Path, epoch: int) -> Candidate:
-    saved = torch.load(folder / f"{epoch}.pt", weights_only=True)
+    saved = torch.load(folder / f"{epoch}.pt", map_location="cpu", weights_only=True)
     validation = Predictions(**saved[VALIDATION])
     return Candidate((epoch,), saved[WEIGHTS], validation, metrics_of(fitted, epoch))
 
