@@ -93,9 +93,13 @@ def test_a_part_has_some_images_first_views_and_last_features(tmp_path: Path) ->
     assert torch.equal(part[0, 7][0], rows[13, -5:])  # The seed 7 of two views chooses the second.
 
 
-def test_a_single_image_of_each_class_cannot_be_held_out(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"head\.l2=cv needs two training images of a class"):
+def test_a_single_image_of_each_class_or_a_single_group_cannot_be_held_out(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"head\.l2=cv .* no class has two of them; write head\.l2=validation"
+    ):
         list(folds(np.array([0, 1, 2]), ["a", "b", "c"]))
+    with pytest.raises(UserError, match=r"head\.l2=cv .* all of them are in group 7 \(data\.keep_together"):
+        list(folds(np.array([0, 0, 1]), ["group 7"] * 3))
 
 
 def test_a_run_chooses_its_l2_strength_by_cross_validation_or_takes_a_number(

@@ -144,6 +144,8 @@ def test_what_cannot_be_solved_is_refused(make_config: MakeConfig) -> None:
         with_solved_head(phases, "newton", head, None, loss)
     with pytest.raises(UserError, match=r"head\.hidden"):
         with_solved_head(phases, "lbfgs", nn.Sequential(nn.Dropout(), nn.Linear(2, 2)), None, loss)
+    with pytest.raises(UserError, match=r"is convolutional; write head\.solver=null or another model\.name"):
+        with_solved_head(phases, "lbfgs", nn.Sequential(nn.Conv2d(2, 2, 1), nn.Flatten()), None, loss)
     with pytest.raises(UserError, match="freeze=true"):
         with_solved_head([Phase("everything", ("stem", HEAD), 5)], "lbfgs", head, None, loss)
     with pytest.raises(UserError, match="learning_rate=auto"):

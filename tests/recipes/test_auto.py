@@ -363,8 +363,18 @@ def test_the_command_trains_with_a_recipe(command: Command, images: Path) -> Non
         (("finetuning=lp_ft",), "leave finetuning and callbacks=ema out"),
         (("callbacks=ema",), "leave finetuning and callbacks=ema out"),
         (("head.hidden=8",), r"leave head\.hidden"),
-        (("loss=focal",), "cross-entropy, not FocalLoss"),
-        (("features.cache=false",), "needs cached features"),
+        (("loss=focal",), "cross-entropy, not FocalLoss; write loss=cross_entropy"),
+        (("features.cache=false",), r"needs cached features: leave features\.cache=false out"),
+        (
+            ("regularisation.mixup=0.2",),
+            r"needs cached features, but regularisation\.mixup .* leave recipe=auto",
+        ),
+        (("data.balanced=true",), r"counts every training image once: .*loss\.class_weights=balanced"),
+        (("task=regression",), r"is for task=multiclass: leave it out with task=regression"),
+        (
+            ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=64"),
+            r"that of squeezenet1_1 is convolutional: write another model\.name",
+        ),
     ],
 )
 def test_settings_that_leave_no_choice_are_refused(
@@ -377,3 +387,10 @@ def test_settings_that_leave_no_choice_are_refused(
 def test_a_run_without_a_plan_is_not_resumed(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"recipe\.json cannot be read.* leave resume out"):
         auto(make_config("recipe=auto", f"resume={tmp_path / 'checkpoints' / 'last.ckpt'}"))
+
+
+@pytest.mark.parametrize("resume", ["", "run/checkpoints/last.ckpt"])
+def test_several_processes_are_refused_by_a_resumed_run_as_well(make_config: MakeConfig, resume: str) -> None:
+    several = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
+    with pytest.raises(UserError, match=r"recipe=auto needs one process: write trainer\.devices=1"):
+        auto(make_config("recipe=auto", *several, f"resume={resume or 'null'}"))

@@ -48,6 +48,9 @@ class FeatureCache:
     views: int | str  # of each training image; 0: no cache
     dtype: str
     engine: str  # auto, torch, openvino or onnxruntime
+    # Begin and end of the error where features cannot be cached although they have to be.
+    needed_by: str = "features.cache=true"
+    way_out: str = "write features.cache=auto"
 
     def features(
         self,
@@ -81,7 +84,7 @@ class FeatureCache:
         size = sum(map(len, views.values())) * width * np.dtype(self.dtype).itemsize / 1e9
         if size > data.cache_room.limit_gb:
             reason = f"they would take {size:.2g} GB, and cache.limit_gb={data.cache_room.limit_gb}"
-            return self._use_images(reason, "raise it, or write features.cache=auto")
+            return self._use_images(reason, "raise it, or ")
         if self.views == "auto" and data.augmentation.varies:
             several = f"{count} views of each training image, all but one augmented"
             one = "1 view of each training image, not augmented"
@@ -93,18 +96,21 @@ class FeatureCache:
         except OSError as error:
             place = error.filename or data.cache_room.features
             failure = f"{place} cannot be used ({error.strerror or error})"
-        remedy = "make room there, choose another folder with cache.dir=DIR, or write features.cache"
+        remedy = "make room there, choose another folder with cache.dir=DIR, or "
         if trainer.world_size > 1 and not torch.distributed.is_initialized():
             # The first fit connects the processes. Before it, this one cannot tell the others that it failed.
             # They would read features while it reads images, so it ends the run. All else that decides is the
             # same in every process: settings, images and weights.
             if store is None:
-                raise UserError(f"several processes cannot share cached features: {failure}; {remedy}=false.")
+                raise UserError(
+                    f"several processes cannot share cached features: {failure}; {remedy}write "
+                    "features.cache=false."
+                )
             is_everywhere = True
         else:
             is_everywhere = trainer.strategy.reduce_boolean_decision(store is not None)
         if store is None or not is_everywhere:
-            return self._use_images(failure, f"{remedy}=auto")
+            return self._use_images(failure, remedy)
         return {split: FeatureDataset(store, split_views) for split, split_views in views.items()}
 
     def _filled_store(
@@ -151,11 +157,9 @@ class FeatureCache:
             log.info("features   engine %s is not used: %s", engine, error)
             return replace(self, engine="torch")._filled_store(backbone, width, data, trainer, views)
 
-    def _use_images(
-        self, reason: str, advice: str = "write features.cache=auto"
-    ) -> dict[str, FeatureDataset]:
+    def _use_images(self, reason: str, advice: str = "") -> dict[str, FeatureDataset]:
         if self.cache is True:
-            raise UserError(f"features.cache=true, but {reason}; {advice}.")
+            raise UserError(f"{self.needed_by}, but {reason}; {advice}{self.way_out}.")
         log.info("features   are not cached: %s", reason)
         return {}
 

@@ -3,7 +3,8 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,11 +62,20 @@ def folds(labels: np.ndarray, groups: Sequence[str]) -> Iterator[tuple[np.ndarra
     """Yield the indices of the images to fit to and of those held out, classes and groups kept in balance."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # Takes a while to import.
 
+    if reason := obstacle(labels.tolist(), groups):
+        raise UserError(f"head.l2=cv holds training images out, but {reason}; write head.l2=validation.")
     is_grouped = len(set(groups)) < len(groups)
     number = min(FOLDS, len(set(groups)), int(np.bincount(labels).max()))
-    if number < 2:
-        raise UserError("head.l2=cv needs two training images of a class; write head.l2=validation.")
     splitter = (StratifiedGroupKFold if is_grouped else StratifiedKFold)(number, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # A class may have fewer images than there are folds.
         yield from splitter.split(labels, labels, groups)
+
+
+def obstacle(classes: Sequence[Hashable], groups: Sequence[str]) -> str | None:
+    """Return why no images of these classes and groups `[N]` can be held out; None where some can."""
+    if len(set(groups)) == 1:
+        return f"all of them are in {groups[0]} (data.keep_together or data.group_column)"
+    if max(Counter(classes).values()) == 1:
+        return "no class has two of them"
+    return None

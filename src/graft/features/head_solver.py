@@ -47,6 +47,11 @@ def with_solved_head(
         raise UserError(f"head.solver={solver}: write lbfgs or null.")
     if phases[0].trainable != (HEAD,):
         raise UserError("head.solver=lbfgs fits the head of a frozen backbone; write freeze=true or lp_ft.")
+    if any(isinstance(layer, nn.Conv2d) for layer in head.modules()):
+        raise UserError(
+            "head.solver=lbfgs fits a linear head, and that of this network is convolutional; write "
+            "head.solver=null or another model.name."
+        )
     if not isinstance(head, nn.Linear):
         raise UserError("head.solver=lbfgs fits a plain linear head: leave head.hidden and head.dropout out.")
     if learning_rate == "auto":

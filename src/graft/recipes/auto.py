@@ -14,8 +14,8 @@ from graft.data.labelled_images import read_labelled_images
 from graft.errors import UserError
 from graft.memory import keep_freed_memory
 from graft.models.checkpoints import DESCRIPTION, read_checkpoint
-from graft.models.settings import STANDARD
 from graft.recipes.budget import Budget
+from graft.recipes.checks import refuse_images, refuse_settings
 from graft.recipes.fine_tuning import EPOCHS, FollowPlan, plan_fine_tuning
 from graft.recipes.heads import HeadSearch, choose_head, with_interval
 from graft.recipes.plan import Plan, read_plan, with_values
@@ -37,7 +37,10 @@ def fit_within_budget(settings: dict[str, Any], started: float | None = None) ->
     The time counts from `started`, in seconds since 1970, or from now on.
     """
     began, budget = time.monotonic(), Budget(settings["time_budget"], started)
-    plan = make_plan(settings, budget) if settings["resume"] is None else resumed_plan(settings)
+    keep_freed_memory()
+    trainer = build_trainer(settings | {"logger": {}})
+    refuse_settings(settings, build_task(settings["task"]), trainer)
+    plan = make_plan(settings, trainer, budget) if settings["resume"] is None else resumed_plan(settings)
     resume, fitted = settings["resume"], None
     if plan.fine_tunes:
         resume, fitted = None, fine_tuned(settings, plan, budget)
@@ -70,18 +73,11 @@ def fit_head(settings: dict[str, Any], plan: Plan) -> Fitted:
     return fitted
 
 
-def make_plan(settings: dict[str, Any], budget: Budget) -> Plan:
+def make_plan(settings: dict[str, Any], trainer: L.Trainer, budget: Budget) -> Plan:
     """Choose the head, then the epochs of fine-tuning. Raises UserError for settings that leave no choice."""
-    if settings["finetuning"]["schedule"]["_target_"] != STANDARD or settings["callbacks"].get("ema"):
-        raise UserError(
-            "recipe=auto has its own schedule and average: leave finetuning and callbacks=ema out."
-        )
-    keep_freed_memory()
-    trainer = build_trainer(settings | {"logger": {}})
-    if trainer.world_size > 1:
-        raise UserError("recipe=auto needs one process: write trainer.devices=1.")
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     images = read_labelled_images(settings["data"], build_task(settings["task"]))
+    refuse_images(settings, images)
     plan = Plan(Path(settings["paths"]["run"]))
     search = HeadSearch(settings, images, trainer, budget.ending)
     if budget.is_auto:

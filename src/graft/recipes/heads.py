@@ -1,7 +1,8 @@
 """The first step of a recipe: linear heads on cached features, compared by cross-validation."""
 
 import json
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,9 +24,12 @@ from graft.features.store import FeatureStore
 from graft.models.backbones import stages
 from graft.models.freezing import HEAD, Phase, apply_phase
 from graft.recipes.budget import Budget, Pace, measured_pace
+from graft.recipes.checks import refuse_network
 from graft.recipes.plan import Plan, with_values
 from graft.training.building import build_classifier, build_data, build_loss, plan_phases
 from graft.training.summary import plural
+
+log = logging.getLogger(__name__)
 
 SEVERAL_STAGES = 4
 SEVERAL_VIEWS = 4
@@ -61,12 +65,17 @@ class HeadSearch:
         narrow = build_classifier(settings, images)
         self.narrow = narrow.backbone
         self.data, loss = build_data(settings, images, narrow), build_loss(settings, images)
-        plan_phases(with_values(settings, SOLVED), narrow, loss)  # Refuses what cannot be solved.
+        refuse_network(narrow, loss)
+        plan_phases(with_values(settings, SOLVED), narrow, loss)  # Refuses what else cannot be solved.
         assert isinstance(loss, nn.CrossEntropyLoss)
         self.loss = loss
         self.own = settings["model"]["stages"]
         self.most = max(self.own, min(SEVERAL_STAGES, len(stages(self.narrow)) - 1))
-        self.wide = build_classifier(with_values(settings, {"model.stages": self.most}), images)
+        try:
+            self.wide = build_classifier(with_values(settings, {"model.stages": self.most}), images)
+        except UserError as error:
+            log.info("recipe     only the network's own features are used: %s", error)
+            self.most, self.wide = self.own, narrow
         for backbone in (self.narrow, self.wide.backbone):
             backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
         self.wide.backbone.load_state_dict(self.narrow.state_dict())  # `model.weights=null` is random.
@@ -102,15 +111,12 @@ class HeadSearch:
             return self.cached[views]
         apply_phase(self.wide, FROZEN)
         mixes = any(self.settings["regularisation"][key] for key in ("mixup", "cutmix"))
-        cache = replace(FeatureCache(**self.settings["features"]), views=views)
-        found = cache.features(self.wide, self.data, self.trainer, FROZEN, SPLITS, mixes)
-        if not found:
-            raise UserError(
-                "recipe=auto needs cached features, which these settings do not allow; leave features.cache "
-                "and features.views out, or write features.cache=true, which says what is in the way."
-            )
-        self.cached[views] = found
-        return found
+        asked: dict[str, Any] = self.settings["features"] | {"cache": True, "views": views}
+        cache = FeatureCache(
+            **asked, needed_by="recipe=auto needs cached features", way_out="leave recipe=auto out"
+        )
+        self.cached[views] = cache.features(self.wide, self.data, self.trainer, FROZEN, SPLITS, mixes)
+        return self.cached[views]
 
     def share_features(self, views: int) -> None:
         """Let the network of fewer stages find its features: they are the last columns of those of more."""
