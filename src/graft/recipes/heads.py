@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import lightning as L
+import numpy as np
 from scipy.stats import binomtest
 from torch import nn
 
@@ -119,18 +120,27 @@ class HeadSearch:
         return self.cached[views]
 
     def share_features(self, views: int) -> None:
-        """Let the network of fewer stages find its features: they are the last columns of those of more."""
-        wide, width = self.features(views)["train"].store, self.narrow.num_features
+        """Let the network of fewer stages find its features: they are the last columns of those of more.
+
+        It would compute them itself where they cannot be written.
+        """
+        datasets = self.features(views).values()
+        wide, width = next(iter(datasets)).store, self.narrow.num_features
+        locations = np.concatenate([dataset.locations.reshape(-1, 2) for dataset in datasets])
         precision, device = str(self.trainer.precision), self.trainer.strategy.root_device
         made_by = recipe(self.narrow, self.data.preprocessing, str(wide.dtype), precision, device)
-        made_by["engine"] = json.loads((wide.folder / RECIPE).read_text(encoding="utf-8"))["engine"]
-        folder = self.data.cache_room.features / recipe_digest(made_by)
-        with self.data.cache_room.filling(folder, made_by) as use:
-            store = FeatureStore(folder, width, str(wide.dtype), use)
-            for segment in wide.segments:
-                missing = store.locate(segment.keys)[:, 0] < 0
-                if missing.any():
-                    store.add(segment.keys[missing], segment.rows[missing, -width:])
+        try:
+            made_by["engine"] = json.loads((wide.folder / RECIPE).read_text(encoding="utf-8"))["engine"]
+            folder = self.data.cache_room.features / recipe_digest(made_by)
+            with self.data.cache_room.filling(folder, made_by) as use:
+                store = FeatureStore(folder, width, str(wide.dtype), use)
+                for number, segment in enumerate(wide.segments):
+                    rows = np.unique(locations[locations[:, 0] == number, 1])
+                    rows = rows[store.locate(segment.keys[rows])[:, 0] < 0]
+                    if len(rows):
+                        store.add(segment.keys[rows], segment.rows[rows, -width:])
+        except OSError as error:
+            log.info("recipe     the features of fewer stages are not stored: %s", error)
 
 
 def choose_head(search: HeadSearch, plan: Plan, budget: Budget) -> Head | None:
