@@ -84,16 +84,16 @@ def targets(settings: Any) -> Iterator[str]:
 
 
 def source_of(found: Any) -> bytes:
-    """Return the file that defines a class or function; nothing where it is compiled."""
+    """Return the file that defines a class or function; nothing where it is compiled or was typed."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(found))
-    except TypeError:
+    except (TypeError, OSError):
         return b""
     return Path(file).read_bytes() if file else b""
 
 
 def tensors_digest(module: nn.Module) -> str:
-    """Return a hash of all parameters and buffers, names and shapes included; also of buffers not saved."""
+    """Return a hash of all parameters and buffers, saved or not, with their names and shapes."""
     digest = hashlib.blake2b(digest_size=16)
     tensors = {**module.state_dict(), **dict(module.named_buffers())}
     for name, tensor in tensors.items():
