@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score, roc_auc_score
 from torchmetrics import MetricCollection
 
 from graft.tasks.measurements import MOST_WAITING, Measurements
@@ -36,6 +36,28 @@ def test_no_auroc_is_made_up_where_one_class_occurs() -> None:
     metrics = classification_metrics(2)
     metrics.update(torch.tensor([[0.2, 0.8], [0.6, 0.4]]), torch.tensor([1, 1]))
     assert metrics.compute()["auroc"].isnan()
+
+
+def test_average_precision_leaves_out_a_label_that_no_image_has() -> None:
+    chance = np.random.default_rng(0)
+    true, shares = chance.integers(0, 2, (30, 3)), chance.random((30, 3)).astype(np.float32)
+    true[:, 1] = 0
+    metrics = task_of("multilabel", ("a", "b", "c"), thresholds=[0.5] * 3).build_metrics()
+    metrics.update(torch.from_numpy(shares), torch.from_numpy(true))
+    expected = [average_precision_score(true[:, number], shares[:, number]) for number in (0, 2)]
+    assert metrics.compute()["average_precision"].item() == pytest.approx(np.mean(expected))
+
+
+def test_the_explained_variance_is_right_far_from_zero_and_none_of_one_image() -> None:
+    chance = np.random.default_rng(0)
+    years = 2000 + chance.normal(size=(500, 2)).astype(np.float32)
+    predicted = years + 0.5 * chance.normal(size=(500, 2)).astype(np.float32)
+    metrics = task_of("regression", ("built", "sold"), mean=[2000.0] * 2, std=[1.0] * 2).build_metrics()
+    metrics.update(torch.from_numpy(predicted), torch.from_numpy(years))
+    assert metrics.compute()["r2"].item() == pytest.approx(r2_score(years, predicted), abs=1e-3)
+    metrics.reset()
+    metrics.update(torch.from_numpy(predicted[:1]), torch.from_numpy(years[:1]))
+    assert metrics.compute()["r2"].isnan()
 
 
 def test_batches_that_wait_are_measured_as_if_each_had_been_at_once() -> None:

@@ -34,8 +34,14 @@ def test_labels_come_from_columns_from_a_separated_cell_and_from_json() -> None:
     assert task.read({"tags": "dog; cat;;dog"}) == ("cat", "dog")
     assert task.read({"tags": '{"choices": ["b", "a"]}'}) == ("a", "b")
     assert task.read({"tags": ""}) == ()
+    assert task.read({"tags": '{"choices": [2, 1, null]}'}) == ("1", "2")
     with pytest.raises(ValueError, match="cat is 'maybe', neither 1 nor 0"):
         task.read({"cat": "maybe", "dog": "1"})
+
+
+def test_one_column_of_yes_and_no_holds_no_labels() -> None:
+    with pytest.raises(UserError, match=r"have no labels but 0, 1: .*task=multiclass"):
+        task_of("multilabel", ()).fitted([("1",), ("0",)], ["cat"])
 
 
 @pytest.mark.parametrize("text", ["tall", "", "nan", "inf"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class FocalLoss(nn.Module):
     """Cross-entropy that counts images less the better they are classified (Lin et al. 2017, Focal Loss).
 
-    For logits `[B, C]` and class indices `[B]`, or zeros and ones `[B, C]` (several labels an image).
+    For logits `[B, C]` and class indices `[B]`, or zeros and ones `[B, C]` (several labels per image).
     `gamma` is 0 or more; 0 is cross-entropy. `weight` and `pos_weight` `[C]` are those of torch's losses.
     """
 

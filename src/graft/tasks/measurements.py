@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAUROC, MultilabelAUROC
+from torchmetrics.classification import MulticlassAUROC, MultilabelAUROC, MultilabelAveragePrecision
 from torchmetrics.utilities.data import dim_zero_cat
 
 from graft.tasks.task import Task
@@ -44,6 +44,23 @@ class MeanLabelAUROC(MultilabelAUROC):
             warnings.simplefilter("ignore")
             areas = super().compute()
         return areas[(share > 0) & (share < 1)].mean()
+
+
+class MeanLabelAveragePrecision(MultilabelAveragePrecision):
+    """The average precision of each label, averaged over those that some images have (mAP).
+
+    torchmetrics' own macro average counts a label without images as 0.
+    """
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__(num_labels, average=None)
+
+    def compute(self) -> Tensor:  # type: ignore[override]
+        occurs = dim_zero_cat(self.target).sum(dim=0) > 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            precisions = super().compute()
+        return precisions[occurs].mean()
 
 
 class Measurements(nn.Module):

@@ -1,4 +1,4 @@
-"""Any number of labels an image."""
+"""Any number of labels per image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_precision_recall_curve
 from typing_extensions import Self
 
+from graft.errors import UserError
 from graft.tasks import Target
 from graft.tasks.task import Task, with_enough
 
@@ -45,11 +46,17 @@ class Multilabel(Task):
                 raise ValueError("the cell holds JSON without choices")
         else:
             labels = text.split(self.separator)
-        return tuple(sorted({label.strip() for label in labels} - {""}))
+        return tuple(sorted({str(label).strip() for label in labels if label is not None} - {""}))
 
     def fitted(self, targets: Sequence[Target], names: Sequence[str]) -> Self:
         labels = set(names) if len(names) > 1 else set()
         columns = tuple(sorted(labels.union(*targets)))
+        if len(names) == 1 and set(map(str.lower, columns)) <= {*YES, *NO}:
+            only = f"no labels but {', '.join(columns)}" if columns else "no labels"
+            raise UserError(
+                f"the training images have {only}: for yes or no, write task=multiclass; for a column per "
+                "label, name several in data.target."
+            )
         return replace(self, columns=columns, thresholds=(0.5,) * len(columns))
 
     def encode(self, target: Target) -> Tensor:

@@ -1,4 +1,4 @@
-"""One number an image, or several."""
+"""One number per image, or several."""
 
 import math
 import warnings
@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import SpearmanCorrCoef
+from torchmetrics import Metric, SpearmanCorrCoef
+from torchmetrics.functional.regression import r2_score
+from torchmetrics.utilities.data import dim_zero_cat
 from typing_extensions import Self
 
 from graft.errors import UserError
@@ -22,7 +24,7 @@ MOST_BINS, FEWEST = 10, 10  # strata, and images in each
 class Regression(Task):
     """Targets are numbers in their own unit `[B, C]`; the network's outputs are normalised.
 
-    `mean` and `std` are those of the training targets, one a column.
+    `mean` and `std` are those of the training targets, one per column.
     """
 
     mean: tuple[float, ...] = ()
@@ -104,6 +106,36 @@ class NormalisedLoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         value: Tensor = self.loss(logits, self.task.normalised(targets))
         return value
+
+
+class MeanR2(Metric):
+    """The share of the variance that is explained (R²), averaged over the target columns.
+
+    torchmetrics' own adds up squares of the targets: in 32 bits, nothing is left of the variance of years.
+    NaN for a single image, where its own raises.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    preds: list[Tensor]
+    target: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("preds", [], dist_reduce_fx="cat")
+        self.add_state("target", [], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take predictions and targets `[B]` or `[B, C]`."""
+        self.preds.append(preds)
+        self.target.append(target)
+
+    def compute(self) -> Tensor:
+        preds, target = dim_zero_cat(self.preds), dim_zero_cat(self.target)
+        if len(target) < 2:
+            return torch.full_like(preds.flatten()[0], torch.nan)
+        centre = target.mean(dim=0)
+        return r2_score(preds - centre, target - centre)
 
 
 class MeanSpearman(SpearmanCorrCoef):
