@@ -19,7 +19,7 @@ class Preprocessing:
     std: tuple[float, ...]
     # What is black and what is white in images whose type does not say it; None where there are none.
     value_range: tuple[float, float] | None = None
-    fit: str = "crop"  # crop, pad or squash, see `graft.data.transforms.with_fit`
+    fit: str = "crop"  # crop, pad or squash, see `graft.data.resizing.with_fit`
 
     @property
     def channels(self) -> int:

@@ -69,7 +69,16 @@ def test_without_a_range_no_range_is_guessed_and_values_outside_are_refused(tmp_
 def test_16_bit_png_has_the_range_of_its_bits_however_dark_it_is(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 200], [100, 257]], np.uint16)).save(tmp_path / "a.png")
     assert opened(tmp_path / "a.png").max() == 1
-    assert inspect_images([tmp_path / "a.png"], tmp_path / "seen.tsv")[2] == {}
+    ranges = inspect_images([tmp_path / "a.png"], tmp_path / "seen.tsv")[2]
+    assert ranges == {str(tmp_path / "a.png"): (0, 257, 65535)}
+
+
+def test_a_stated_range_holds_for_16_bit_grey_too(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 4095]], np.uint16)).save(tmp_path / "a.png")
+    shown = np.asarray(open_rgb(tmp_path / "a.png", value_range=(0.0, 4095.0)))
+    assert shown[0, :, 0].tolist() == [0, 255]
+    with pytest.raises(ValueError, match=r"from 0 to 4095, 0 to 1000 is expected"):
+        open_rgb(tmp_path / "a.png", value_range=(0.0, 1000.0))
 
 
 @pytest.mark.parametrize("values", [[0.5, np.nan], [0.5, np.inf]])

@@ -1,5 +1,6 @@
 """Splits that are made: exact, stratified, seeded; and splits that are taken back."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import pytest
 
 from graft.data.sample import SPLITS, Sample
 from graft.data.sources.elpv import read_labels
-from graft.data.splits import check_splits, limit_splits, make_missing_splits, refuse_empty_splits
+from graft.data.splits import (
+    check_splits,
+    limit_splits,
+    make_missing_splits,
+    refuse_empty_splits,
+    warn_of_shared_groups,
+)
 from graft.data.splits_file import read_splits, write_splits
 from graft.errors import UserError
 from tests.conftest import make_sample, task_of
@@ -186,3 +193,38 @@ def test_two_patients_cannot_make_three_splits() -> None:
     ]
     with pytest.raises(UserError, match="too few groups"):
         make_missing_splits(held, FRACTIONS, seed=0)
+
+
+def test_patients_of_numbers_are_split_though_no_quantile_is_everywhere() -> None:
+    held = [
+        Sample(f"{u:02d}-{i}.jpg", (str(u),), None, stratum=str(u // 2), group=f"p{u}")
+        for u in range(20)
+        for i in range(10)
+    ]
+    with pytest.raises(UserError, match="too few groups"):
+        make_missing_splits(held, FRACTIONS, seed=0)
+    found = make_missing_splits(held, FRACTIONS, seed=0, needs_every_stratum=False)
+    assert set(sizes(found)) == set(SPLITS)
+    patients = [{s.group for s in found if s.split == split} for split in SPLITS]
+    assert sum(map(len, patients)) == 20
+    assert {s.stratum for s in found} == {s.stratum for s in held}
+
+
+def test_a_limit_below_the_number_of_quantiles_is_kept() -> None:
+    found = make_missing_splits(samples(a=100, b=100, c=100), FRACTIONS, seed=0)
+    limited = limit_splits(found, 2, seed=0, needs_every_stratum=False)
+    assert sizes(limited) == dict.fromkeys(SPLITS, 2)
+
+
+def test_a_patient_in_several_given_splits_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    by_split = {
+        "train": [make_sample("0.jpg", "a", group="p1"), make_sample("1.jpg", "a")],
+        "val": [make_sample("2.jpg", "a", group="p2"), make_sample("3.jpg", "a")],
+        "test": [make_sample("4.jpg", "a", group="p1")],
+    }
+    with caplog.at_level(logging.WARNING):
+        warn_of_shared_groups(by_split)
+    assert "1 of 2 groups are in several splits (p1 in train and test)" in caplog.text
+    caplog.clear()
+    warn_of_shared_groups(by_split | {"test": []})
+    assert not caplog.text

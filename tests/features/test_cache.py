@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_stops_no_run_that_has_not_asked_for_it(
         metrics = train(make_config(*settings))
     assert metrics["epoch"] == 1
     assert f"features   are not cached: {tmp_path}/file" in caplog.text
-    assert re.search(r"checked/\w+\.tsv cannot be written .*cache\.dir=DIR", caplog.text)
+    assert re.search(r"checked/[\w-]+\.tsv cannot be written .*cache\.dir=DIR", caplog.text)
     with pytest.raises(UserError, match=r"features\.cache=true, but .*file.* cannot be used.*cache\.dir=DIR"):
         train(make_config(*settings, "features.cache=true", run="refused"))
     with pytest.raises(UserError, match=r"data\.cache=disk: .*file.* cannot be used.*data\.cache=none"):

@@ -38,7 +38,7 @@ def without_unreadable(
     """
     folder = root.absolute()
     name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    name += f"-{channels}" * (channels != 3)
+    name += f"-{channels}"
     paths = [f"{folder}/{sample.path}" for sample in samples]
     digests, bad, ranges = inspect_images(paths, cache / "checked" / f"{name}.tsv", channels)
     if ranges:

@@ -81,6 +81,8 @@ def measure_image(file: BinaryIO, channels: int) -> tuple[float, ...]:
             image = open_upright(file, shorter_side=1)  # A JPEG's smallest size: it is still read to the end.
             if has_free_range(image):
                 return extremes(image)
+            if image.mode.startswith("I"):
+                return (*extremes(image), 65535.0)
             to_rgb(image)
             return ()
     bands = read_bands(file, channels, shorter_side=1)
@@ -135,13 +137,13 @@ def usual_range(low: float, high: float) -> ValueRange:
 def to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Return an image of any mode as 8-bit RGB.
 
-    16-bit grey is scaled from 0 to 65535, float and 32-bit grey from `value_range`, which belongs to the data
-    set. Raises ValueError without one, and for values outside.
+    16-bit, 32-bit and float grey is scaled from `value_range`, which belongs to the data set; without one,
+    16-bit grey is scaled from 0 to 65535. Raises ValueError for values outside, and for the others without.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if has_free_range(image) or image.mode.startswith("I"):
-        limits = value_range if has_free_range(image) else (0.0, 65535.0)
+        limits = value_range if value_range or has_free_range(image) else (0.0, 65535.0)
         scaled = scale(np.asarray(image).astype(np.float64), limits, 255.0)
         return Image.fromarray(np.rint(scaled).astype(np.uint8), mode="L").convert("RGB")
     if image.has_transparency_data:

@@ -79,9 +79,9 @@ def read_labelled_images(settings: Mapping[str, Any], task: Task) -> LabelledIma
     )
     if settings["splits"] is None:
         fractions = {"val": settings["val_fraction"], "test": settings["test_fraction"]}
-        samples = make_missing_splits(samples, fractions, settings["seed"])
+        samples = make_missing_splits(samples, fractions, settings["seed"], task.has_classes)
     if settings["limit"] is not None:
-        samples = limit_splits(samples, settings["limit"], settings["seed"])
+        samples = limit_splits(samples, settings["limit"], settings["seed"], task.has_classes)
     by_split = {split: [sample for sample in samples if sample.split == split] for split in SPLITS}
     refuse_empty_splits(by_split, origin)
     fitted = task.fitted([sample.target for sample in by_split["train"]], source.target_names(task))

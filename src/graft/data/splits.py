@@ -1,5 +1,6 @@
 """Makes missing splits, stratified and seeded."""
 
+import logging
 import random
 import warnings
 from collections import Counter, defaultdict
@@ -13,27 +14,39 @@ from graft.data.sample import SPLITS, Sample
 from graft.errors import UserError
 from graft.tasks.task import Task
 
+log = logging.getLogger(__name__)
+
 SHUFFLES = 20  # of the groups, where there are only a few
 Stratum = tuple[str, str]  # of the target, and of data.stratify_by
 
 
-def make_missing_splits(samples: Sequence[Sample], fractions: dict[str, float], seed: int) -> list[Sample]:
+def make_missing_splits(
+    samples: Sequence[Sample], fractions: dict[str, float], seed: int, needs_every_stratum: bool = True
+) -> list[Sample]:
     """Return the samples, each with a split; val and test are taken from train where they are missing.
 
     `fractions` are shares of the images that the splits are made from; images that stay together, and small
-    strata, may change them. Raises UserError where a stratum has too few for an image in every split.
+    strata, may change them. Raises UserError where a stratum has too few for an image in every split; if
+    that need not be, the strata are left out where they do not fit.
     """
     given = {sample.split for sample in samples} - {None}
     pool = [sample for sample in samples if sample.split in (None, "train")]
     kept = [sample for sample in samples if sample.split not in (None, "train")]
     missing = [split for split in ("test", "val") if split not in given]
-    check_stratum_sizes(pool, missing)
+    if needs_every_stratum:
+        check_stratum_sizes(pool, missing)
     strata, splits = {sample.stratum for sample in pool}, ["train", *missing]
     sizes = {split: round(fractions[split] * len(pool)) for split in missing}
     made = with_splits(pool, sizes, partial(draw, generator=random.Random(seed)))
     has_groups = any(sample.group for sample in pool)
     if has_groups and lacking(made, strata, splits):
         made = with_splits(pool, sizes, partial(best_fold, seed=seed))
+    if not needs_every_stratum and lacking(made, strata, splits):
+        plain = [replace(sample, stratum="") for sample in pool]
+        by_chance = partial(draw, generator=random.Random(seed))
+        drawn = with_splits(plain, sizes, partial(best_fold, seed=seed) if has_groups else by_chance)
+        chosen = {sample.path: sample.split for sample in drawn}
+        made, strata = [replace(sample, split=chosen[sample.path]) for sample in pool], set()
     for name, lacks in lacking(made, strata, splits).items():
         few = " groups (data.keep_together or data.group_column)" if has_groups else ""
         raise UserError(
@@ -77,7 +90,7 @@ def check_stratum_sizes(pool: list[Sample], missing: list[str]) -> None:
 
 
 def draw(pool: list[Sample], size: int, generator: random.Random, spare: int) -> set[str]:
-    """Return the paths of about `size` samples, exactly where they need not stay together.
+    """Return the paths of about `size` samples.
 
     Every stratum of the target gives at least one image, and keeps `spare` for the splits that come after.
     """
@@ -169,7 +182,7 @@ def best_fold(pool: Sequence[Sample], size: int, spare: int, seed: int) -> set[s
 
 
 def check_splits(samples: dict[str, list[Sample]], task: Task, source: str) -> None:
-    """Raise a UserError where the splits cannot be trained on and evaluated.
+    """Raise a UserError where the splits cannot be trained on and evaluated; warn where they share groups.
 
     `task` is fitted to the training targets; `source` is the setting that gave the samples.
     """
@@ -183,6 +196,24 @@ def check_splits(samples: dict[str, list[Sample]], task: Task, source: str) -> N
                 f"{source}: {split} has classes that train lacks ({', '.join(unknown[:10])}): "
                 f"put some of their images into train, or take them out of {split}."
             )
+    warn_of_shared_groups(samples)
+
+
+def warn_of_shared_groups(samples: dict[str, list[Sample]]) -> None:
+    """Warn where images of one group are in several splits, as splits that are given may have them."""
+    held: dict[str, list[str]] = defaultdict(list)
+    for split, of_split in samples.items():
+        for group in sorted({sample.group for sample in of_split} - {""}):
+            held[group].append(split)
+    shared = [f"{group} in {' and '.join(splits)}" for group, splits in held.items() if len(splits) > 1]
+    if shared:
+        log.warning(
+            "LEAK       %d of %d groups are in several splits (%s): the test is too easy; leave the given "
+            "splits out to keep groups together.",
+            len(shared),
+            len(held),
+            shared[0],
+        )
 
 
 def refuse_empty_splits(samples: dict[str, list[Sample]], source: str) -> None:
@@ -191,19 +222,23 @@ def refuse_empty_splits(samples: dict[str, list[Sample]], source: str) -> None:
         raise UserError(f"{source} has no images in {', '.join(empty)}: put some of every class there.")
 
 
-def limit_splits(samples: Sequence[Sample], limit: int, seed: int) -> list[Sample]:
+def limit_splits(
+    samples: Sequence[Sample], limit: int, seed: int, needs_every_stratum: bool = True
+) -> list[Sample]:
     """Return at most `limit` samples of each split, seeded and stratified.
 
-    Raises UserError where the limit is smaller than the number of strata.
+    Raises UserError where the limit is smaller than the number of strata; if not every stratum is needed,
+    they are left out then.
     """
     strata = {sample.stratum for sample in samples}
-    if limit < len(strata):
+    fits = limit >= len(strata)
+    if not fits and needs_every_stratum:
         raise UserError(f"data.limit={limit} is less than the {len(strata)} classes; make it larger.")
     kept: list[Sample] = []
     for split in SPLITS:
         held = [sample for sample in samples if sample.split == split]
         if len(held) > limit:
-            alone = [replace(sample, group="") for sample in held]
+            alone = [replace(s, group="", stratum=s.stratum if fits else "") for s in held]
             chosen = draw(alone, limit, random.Random(seed), spare=0)
             held = [sample for sample in held if sample.path in chosen]
         kept += held

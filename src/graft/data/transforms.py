@@ -115,5 +115,5 @@ def apply(transform: torch.nn.Module, image: AnyImage, seed: int | None = None) 
     """Return the transformed image; with a seed, torch's generator is used from there and put back."""
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPU, too.
         return transform(image)

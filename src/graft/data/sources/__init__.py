@@ -24,7 +24,7 @@ class Source(Protocol):
         """
 
     def target_names(self, task: "Task") -> Sequence[str]:
-        """Return the names of a table's target columns, none where targets have no such names."""
+        """Return the names of the target columns, `class` for class folders; none where there are none."""
 
 
 def open_source(settings: Mapping[str, Any]) -> Source:

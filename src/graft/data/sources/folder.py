@@ -46,7 +46,7 @@ class Folder:
         self.extensions = image_extensions(channels)
 
     def target_names(self, task: "Task") -> Sequence[str]:
-        return ()
+        return ("class",)
 
     def read(self, task: "Task", needs_train: bool = True) -> list[Sample]:
         return self.scan(lambda folder: self._target(task, folder), needs_train)
