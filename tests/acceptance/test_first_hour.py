@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ def test_a_run_in_a_folder_with_odd_characters_can_be_gone_on_with_by_what_it_pr
 
     refused = command(*settings, f"hydra.run.dir={run}")
     assert_one_line(refused, "already holds a run", "resume=last")
+
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    shutil.copy(tmp_path / run / "checkpoints" / "last.ckpt", tmp_path / "other" / "checkpoints")
+    refused = command(*settings, "resume=other/checkpoints/last.ckpt", f"hydra.run.dir={run}")
+    assert_one_line(refused, "already holds a run", "another folder")
 
     lines = [line.strip() for line in first.stdout.splitlines()]
     predict = shlex.split(lines[lines.index("predict") + 1])

@@ -155,6 +155,7 @@ def test_what_a_task_measures_can_be_monitored(task: str) -> None:
         ("optimizer._partial_=false", "optimizer._partial_=false: write true"),
         ("++optimizer.eps=abc", "optimizer.eps=abc: write a number above 0"),
         ("+optimizer.momentun=1", "optimizer.momentun"),
+        ("callbacks.tensorboard_images.bands=[0,1]", "tensorboard_images.bands=[0,1]"),  # room: reporting
         ("+callbacks.x._target_=nonsense", "callbacks.x._target_=nonsense"),
         ("+callbacks.x._target_=graft.nothing.There", "callbacks.x._target_=graft.nothing.There"),
         ("+trainer.foo=1", "trainer.foo"),
@@ -189,7 +190,6 @@ def test_a_value_that_does_not_fit_is_named_with_what_to_write(change: str, expe
         "trainer.devices=[0]",
         "trainer.precision=bf16-mixed",
         "+trainer.limit_test_batches=0.5",
-        "+trainer.fast_dev_run=true",
         "+trainer.max_time=00:00:10:00",
         "learning_rate=auto",
         "freeze=2",
@@ -205,3 +205,9 @@ def test_a_value_that_does_not_fit_is_named_with_what_to_write(change: str, expe
 )
 def test_what_a_run_can_take_is_taken(change: str) -> None:
     assert refusal(composed(change)) is None
+
+
+def test_a_scheduler_that_does_not_take_the_steps_is_refused() -> None:
+    line = refusal(composed("scheduler=none", "scheduler._target_=torch.optim.lr_scheduler.ConstantLR"))
+    assert line is not None
+    assert "ConstantLR does not take total_steps and steps_per_epoch" in line

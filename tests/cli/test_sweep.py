@@ -130,3 +130,13 @@ def test_overrides_are_shown_as_they_were_typed() -> None:
         "report=false",
         "model.name=True-ish",
     ]
+
+
+def test_a_test_that_could_not_be_measured_leaves_the_table_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end_sweep(
+        [job("freeze=2 seed=1", 0.9), job("freeze=2 seed=2", 0.8), job("freeze=3 seed=1", 0.7)], tmp_path
+    )
+    assert "0.8500 ± 0.0707" in capsys.readouterr().out
+    assert len((tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()) == 3

@@ -9,6 +9,7 @@ from torch import nn
 from graft.errors import UserError
 from graft.models.backbones import build_backbone
 from graft.models.freezing import Phase
+from graft.tasks.losses import FocalLoss
 from graft.training.regularisation import StartingPoint, batch_mixing, refuse_useless_pull
 from tests.conftest import task_of
 
@@ -39,13 +40,13 @@ def test_the_pull_points_back_and_is_no_weight_of_its_own() -> None:
 
 
 def test_mixing_is_off_where_both_alphas_are_0() -> None:
-    assert batch_mixing(THREE, 0.0, 0.0) is None
+    assert batch_mixing(THREE, FocalLoss(), 0.0, 0.0) is None
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) -> None:
     torch.manual_seed(0)
-    mix = batch_mixing(THREE, mixup, cutmix)
+    mix = batch_mixing(THREE, nn.CrossEntropyLoss(), mixup, cutmix)
     assert mix is not None
     images, targets = mix(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))
     assert images.shape == (4, 3, 8, 8)
@@ -55,7 +56,13 @@ def test_mixing_makes_soft_targets_that_sum_to_1(mixup: float, cutmix: float) ->
 
 def test_targets_that_are_not_classes_are_not_mixed() -> None:
     with pytest.raises(UserError, match=r"mixup and cutmix mix classes.*task=regression"):
-        batch_mixing(task_of("regression", ("height",)), 0.4, 0.0)
+        batch_mixing(task_of("regression", ("height",)), nn.MSELoss(), 0.4, 0.0)
+
+
+@pytest.mark.parametrize("loss", [FocalLoss(), nn.MultiMarginLoss()])
+def test_a_loss_that_takes_soft_targets_for_something_else_is_refused(loss: nn.Module) -> None:
+    with pytest.raises(UserError, match=r"need loss=cross_entropy.*Loss does not take"):
+        batch_mixing(THREE, loss, 0.4, 0.0)
 
 
 def test_a_pull_towards_random_weights_is_refused() -> None:

@@ -149,7 +149,13 @@ def test_what_does_not_change_the_result_may_differ_in_a_resumed_run(
     changed = ["logger.csv=null", "data.num_workers=1", "trainer.log_every_n_steps=3"]
     changed += ["report=true"]  # room: reporting
     changed += [f"cache.dir={tmp_path}/elsewhere", "cache.limit_gb=7", "callbacks.progress=null"]
-    changed += ["compile=auto", "calibrate=true", "learning_rate=0.003", "trainer.accelerator=cpu"]
+    changed += [
+        "+data.file=moved.csv",
+        "compile=auto",
+        "calibrate=true",
+        "learning_rate=0.003",
+        "trainer.accelerator=cpu",
+    ]
     config = make_config(f"resume={last}", *changed, run="other")
     assert find_resumption(*resuming(config))
 

@@ -71,7 +71,7 @@ def test_a_diverged_run_ends_with_a_line_and_never_becomes_the_best(
 def test_max_steps_ends_the_phases_and_each_schedule_fits_its_own(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    # 16 training images, 4 a batch: 4 steps an epoch.
+    # 16 training images, 4 a batch: 4 steps per epoch.
     settings = ("freeze=1", "trainer.max_epochs=4", "callbacks.lr_monitor.logging_interval=step")
     only_head = train(make_config(*settings, "trainer.max_steps=3", run="head"))
     assert only_head["parameters/trainable"] < only_head["parameters/total"]

@@ -53,6 +53,7 @@ def checked(**options: Any) -> TrainerSettings:
         ({"enable_checkpointing": False}, "enable_checkpointing"),
         ({"use_distributed_sampler": True}, "use_distributed_sampler"),
         ({"default_root_dir": "there"}, r".*hydra\.run\.dir"),
+        ({"fast_dev_run": True}, "fast_dev_run=True: .*trainer=debug"),
         ({"limit_train_batches": 0}, "limit_train_batches=0"),
         ({"limit_val_batches": 0.0}, "limit_val_batches=0"),
         ({"strategy": "ddp_spawn"}, "strategy=ddp_spawn: write auto, ddp"),
@@ -70,15 +71,12 @@ def test_lightnings_defaults_are_taken() -> None:
     checked(overfit_batches=0.0, val_check_interval=1.0, barebones=False)
 
 
-@pytest.mark.parametrize("settings", [["trainer=debug"], ["+trainer.fast_dev_run=true"]])
 def test_a_part_of_the_test_batches_leaves_a_row_for_each_tested_image(
-    make_config: MakeConfig, tmp_path: Path, settings: list[str]
+    make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    few = ["data.batch_size=2", "+trainer.limit_test_batches=1"]
-    if "trainer=debug" in settings:
-        few[1] = "trainer.limit_test_batches=1"
+    few = ["trainer=debug", "data.batch_size=2", "trainer.limit_test_batches=1"]
     few += ["report=true"]  # room: reporting
-    metrics = train(make_config(*few, *settings, board=True))
+    metrics = train(make_config(*few, board=True))
     with (tmp_path / "run" / "predictions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

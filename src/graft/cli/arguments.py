@@ -12,7 +12,7 @@ TAKES_VALUE = (
 ALONE = "-m --multirun -r --run --resolve -sc --shell-completion -h --help --hydra-help --version"
 # Settings whose value is one piece of text, whatever characters it has.
 TEXTS = (
-    *("data.root", "data.splits", "cache.dir", "model.weights", "model.name", "resume"),
+    *("data.root", "data.file", "data.splits", "cache.dir", "model.weights", "model.name", "resume"),
     *("hydra.run.dir", "hydra.sweep.dir", "paths.logs", "paths.data", "paths.run", "paths.root"),
 )
 PLAIN = re.compile(r"(?:\.{0,2}/|(?!(?i:inf|nan))[A-Za-z_])[A-Za-z0-9_/.\-]*")  # no number to Hydra

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graft.finished_run import FinishedRun as FinishedRun  # `graft` names it as well
 
 SHOWS_ONLY = {"-c", "--cfg", "--info", "-sc", "--shell-completion"}
-ELPV_MARKER = ".dataset.json"  # See graft.data.elpv, which is not imported here: it is not needed for this.
+ELPV_MARKER = ".dataset.json"  # See graft.data.sources.elpv; an import for this alone would be slow.
 WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
@@ -69,7 +69,7 @@ def prepare(flags: list[str], words: list[str], project: Path) -> tuple[list[str
     settings, from_data = with_folder(settings, config_dir)
     settings = quoted_texts(with_network(settings, group_choices(config_dir)["model"]), sweeps)
     # The other processes of distributed training find the folder of the first.
-    if "LOCAL_RANK" not in os.environ and value_of(settings, "resume") in (None, "null"):
+    if "LOCAL_RANK" not in os.environ:
         refuse_finished_run(settings, sweeps)
     return settings, [from_run, from_data]
 
@@ -179,12 +179,20 @@ def without(settings: list[str], key: str) -> list[str]:
 
 
 def refuse_finished_run(settings: Sequence[str], sweeps: bool) -> None:
-    """Raise a UserError where a folder that is named for the run holds the files of another."""
+    """Raise a UserError where a folder that is named for the run holds the files of another.
+
+    A run may be resumed in its own folder.
+    """
+    resume = value_of(settings, "resume") or "null"
+    resumed = None if resume == "null" else Path(resume).expanduser().resolve().parent.parent
     for key in ("paths.run", "hydra.sweep.dir" if sweeps else "hydra.run.dir"):
         folder = Path(value_of(settings, key) or "${")
+        if resumed is not None and folder.expanduser().resolve() == resumed:
+            continue
         jobs = folder.glob("*/") if key == "hydra.sweep.dir" else ()
         if "${" not in str(folder) and any(map(holds_run, (folder, *jobs))):
-            raise UserError(f"{key}={folder} already holds a run: write resume=last, or another folder.")
+            cure = "write resume=last, or another folder" if resumed is None else "write another folder"
+            raise UserError(f"{key}={folder} already holds a run: {cure}.")
 
 
 def holds_run(folder: Path) -> bool:

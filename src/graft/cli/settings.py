@@ -85,6 +85,7 @@ def check_settings(config: DictConfig) -> None:
         check_files(settings.data)
     for prefix, path, arguments in undeclared_arguments(settings, ""):
         check_arguments(prefix, path, arguments)
+    refuse_foreign_scheduler(values["scheduler"]["_target_"])
     try_optimizer(values["optimizer"])
 
 
@@ -128,7 +129,7 @@ def chosen(known: Table, other: type[TargetSettings], entry: Any) -> type[Target
 
 
 def named_entries(known: Table, entries: Any, needed: str | None = None) -> type[Settings]:
-    """Return the declaration of callbacks or loggers: one entry a name, null for one that is left out."""
+    """Return the declaration of callbacks or loggers: one entry per name, null for one that is left out."""
     fields: dict[str, Any] = {needed: (OwnTargetSettings, ...)} if needed else {}
     for key, entry in entries.items() if isinstance(entries, Mapping) else ():
         declared = chosen(known, OwnTargetSettings, entry)
@@ -189,6 +190,17 @@ def check_arguments(prefix: str, path: str, arguments: Mapping[str, Any]) -> Non
             fields[name] = (Union[tuple(kinds)], ...)  # noqa: UP007
     declared = create_model("Arguments", __base__=Settings, **fields)
     validated(declared, {name: arguments[name] for name in fields}, prefix)
+
+
+def refuse_foreign_scheduler(path: str) -> None:
+    """Raise a UserError for a scheduler that does not take the steps, such as most of torch's."""
+    needed = ("total_steps", "steps_per_epoch")
+    parameters, takes_others = named_parameters(get_object(path))
+    if not takes_others and not all(name in parameters for name in needed):
+        raise UserError(
+            f"scheduler._target_={path} does not take {' and '.join(needed)}: write a function that takes "
+            "the optimizer and these, and returns the scheduler."
+        )
 
 
 def try_optimizer(entry: Mapping[str, Any]) -> None:

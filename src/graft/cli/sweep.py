@@ -156,6 +156,7 @@ def write_csv(file: Path, ranked: Sequence[Configuration], keys: Sequence[str]) 
             for name, kind in (("val", "validation"), ("test", "test"), ("seconds", "seconds")):
                 values = [getattr(job, kind) for job in group.done]
                 row[name] = fmean(values)
-                row[f"{name}_std"] = stdev(values) if len(values) > 1 else ""
+                has_spread = len(values) > 1 and not any(map(math.isnan, values))  # Python 3.11 fails on NaN.
+                row[f"{name}_std"] = stdev(values) if has_spread else ""
             writer.writerow(row)
         writer.writerows({**job.settings, "error": job.error} for group in ranked for job in group.failed)

@@ -97,7 +97,7 @@ def build_module(
         phases=phases,
         norm=resolve_norm(finetuning["norm"], classifier.backbone),
         l2_sp=regularisation["l2_sp"],
-        mix=batch_mixing(task, regularisation["mixup"], regularisation["cutmix"]),
+        mix=batch_mixing(task, loss, regularisation["mixup"], regularisation["cutmix"]),
         compiled=resolve_compile(settings["compile"], device, passes),
     )
     module.description = describe(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graft.data.module import ImageDataModule
+from graft.errors import UserError
 from graft.features.head_solver import refuse_shares  # room: features
 from graft.models.classifier import Classifier
 from graft.models.freezing import Phase
@@ -11,6 +12,16 @@ from graft.models.norm_layers import resolve_norm
 from graft.models.schedules import refuse_held_patterns
 from graft.models.trial import refuse_failing_phase
 from graft.training.regularisation import refuse_useless_pull
+
+
+def refuse_idle_processes(data: ImageDataModule, processes: int) -> None:
+    """Raise UserError where a split has fewer images than there are processes: Lightning would fail late."""
+    for split, samples in data.images.samples.items():
+        if len(samples) < processes:
+            raise UserError(
+                f"{split} has {len(samples)} images for {processes} processes: write trainer.devices="
+                f"{len(samples)} or less, or add images."
+            )
 
 
 def refuse_untrainable(

@@ -1,5 +1,6 @@
 """Ends an interrupted run with the exit code that a scheduler or a shell expects, and one line."""
 
+import shlex
 import signal
 import sys
 import threading
@@ -49,7 +50,7 @@ def exit_when_interrupted(last_checkpoint: Path) -> Iterator[None]:
         ignore("SIGCHLD", signal.SIG_DFL)
         if getattr(rank_zero_only, "rank", 0) == 0:
             has_epoch = last_checkpoint.is_file()
-            how = f"go on from the last finished epoch with resume={last_checkpoint}"
+            how = f"go on from the last finished epoch with {shlex.quote(f'resume={last_checkpoint}')}"
             sys.stderr.write(f"stopped; {how if has_epoch else 'no epoch was finished'}\n")
         raise SystemExit(code) from None
     signal.signal(signal.SIGTERM, before)

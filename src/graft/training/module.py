@@ -52,7 +52,7 @@ class TransferModule(L.LightningModule):
         task: Task,
         loss: nn.Module,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
-        scheduler: Callable[[Optimizer, int, int], LRScheduler],
+        scheduler: Callable[..., LRScheduler],
         learning_rates: LearningRates,
         phases: Sequence[Phase],
         norm: str = "train",
@@ -184,7 +184,9 @@ class TransferModule(L.LightningModule):
         for group in groups:
             group["lr"] *= self.phase.rate_factor
         optimizer = self.make_optimizer(groups)
-        scheduler = self.make_scheduler(optimizer, *self._steps_of_phase())
+        total_steps, steps_per_epoch = self._steps_of_phase()
+        # By name: a scheduler of torch would take them for its own arguments.
+        scheduler = self.make_scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         if isinstance(scheduler, ReduceLROnPlateau):
             # Lightning would step it after the checkpoint is saved, and a resumed run would lack that step.
             return {

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,8 +95,10 @@ def phase_records(module: TransferModule) -> list[PhaseRecord]:
 
 def write_results(run: FinishedRun) -> None:
     """Write `metrics.json` and `predictions.csv`, and log the test metrics."""
+    # JSON has no NaN, which is the rank correlation of one image.
+    known = {name: None if math.isnan(value) else value for name, value in run.metrics.items()}
     with replacing(run.folder / "metrics.json", flush=True) as file:
-        file.write(f"{json.dumps(run.metrics, indent=2)}\n".encode())
+        file.write(f"{json.dumps(known, indent=2)}\n".encode())
     write_labelled_predictions(
         run.folder / "predictions.csv",
         [sample.path for sample in run.tested],

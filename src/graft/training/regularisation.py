@@ -40,7 +40,7 @@ def refuse_useless_pull(strength: float, backbone: Backbone, phases: Sequence[Ph
     """Raise a UserError where L2-SP would pull towards random weights, or nothing at all."""
     if strength and not backbone.is_pretrained:
         raise UserError(
-            f"regularisation.l2_sp={strength} pulls the backbone towards its first weights, but "
+            f"regularisation.l2_sp={strength} pulls the backbone towards its initial weights, but "
             "model.weights=null makes them random; write regularisation.l2_sp=0, or choose weights."
         )
     if strength and all(phase.trainable == (HEAD,) for phase in phases):
@@ -53,14 +53,19 @@ def refuse_useless_pull(strength: float, backbone: Backbone, phases: Sequence[Ph
 BatchMixing = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def batch_mixing(task: Task, mixup: float, cutmix: float) -> BatchMixing | None:
+def batch_mixing(task: Task, loss: nn.Module, mixup: float, cutmix: float) -> BatchMixing | None:
     """Return what mixes a batch `([B, C, H, W], [B])` into one with soft targets `[B, num_classes]`.
 
-    None where both alphas are 0. Raises UserError for targets that are not classes. Zhang et al. 2018, mixup,
-    ICLR; Yun et al. 2019, CutMix, ICCV.
+    None where both alphas are 0. Raises UserError for targets that are not classes, and for a loss other than
+    cross-entropy. Zhang et al. 2018, mixup, ICLR; Yun et al. 2019, CutMix, ICCV.
     """
     if (mixup or cutmix) and not task.has_classes:
         raise UserError(f"regularisation.mixup and cutmix mix classes: leave them out with task={task.name}.")
+    if (mixup or cutmix) and not isinstance(loss, nn.CrossEntropyLoss):
+        raise UserError(
+            "regularisation.mixup and cutmix need loss=cross_entropy: their targets are shares of classes, "
+            f"which {type(loss).__name__} does not take."
+        )
     num_classes = len(task.columns)
     choices: list[v2.Transform] = []
     if mixup > 0:

@@ -25,6 +25,7 @@ MAY_DIFFER = (
     "callbacks.lr_monitor",
     "callbacks.progress",
     "data.root",  # The images, classes and splits are compared by `Resumption.refuse_other_images`.
+    "data.file",
     "data.splits",
     "data.on_error",
     "data.num_workers",

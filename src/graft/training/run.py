@@ -28,7 +28,7 @@ from graft.training.building import (
 )
 from graft.training.callbacks.checkpoints import BestAndLast
 from graft.training.callbacks.predictions import VALIDATION, KeepPredictions, Predictions
-from graft.training.checks import refuse_untrainable
+from graft.training.checks import refuse_idle_processes, refuse_untrainable
 from graft.training.interruption import exit_when_interrupted
 from graft.training.lightning_internals import callbacks_of
 from graft.training.monitoring import better_direction, monitor_summary
@@ -80,6 +80,7 @@ def fit(settings: dict[str, Any]) -> Fitted:
     phases = plan_phases(settings, classifier, loss)
     if all(phase.trainable == (HEAD,) for phase in phases):
         classifier.backbone.remove_auxiliary_heads()  # They only ever help a backbone that is trained.
+    refuse_idle_processes(data, trainer.world_size)
     refuse_untrainable(settings, classifier, data, phases)
     module = build_module(settings, trainer, data, classifier, loss, phases)
     if resumption:

@@ -42,9 +42,6 @@ def build_trainer(settings: dict[str, Any]) -> L.Trainer:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # The header says it already.
     options = dict(settings["trainer"])
-    # Lightning's own `fast_dev_run` switches off loggers and checkpoints, and then there is nothing to test.
-    if batches := int(options.pop("fast_dev_run", 0)):
-        options |= {f"limit_{split}_batches": batches for split in ("train", "val", "test")}
     accelerator = resolve_accelerator(options["accelerator"])
     check_devices(options["accelerator"], accelerator, options["devices"])
     precision = resolve_precision(str(options["precision"]), accelerator)
@@ -93,7 +90,7 @@ def resolve_accelerator(accelerator: str) -> str:
 def check_devices(asked: str, accelerator: str, devices: int | str | list[int]) -> None:
     """Raise UserError where more devices are asked for than there are.
 
-    CPU processes are only started where `accelerator=cpu` asks for them, at most one a core.
+    CPU processes are only started where `accelerator=cpu` asks for them, at most one per core.
     """
     if accelerator not in ("cpu", "cuda", "mps"):
         return

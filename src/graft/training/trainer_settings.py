@@ -24,6 +24,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "enable_checkpointing": (True, "the best checkpoint is tested in the end"),
     "enable_model_summary": (False, "the header says what is trainable"),
     "enable_progress_bar": (False, "the progress bar is callbacks.progress; callbacks.progress=null: none"),
+    "fast_dev_run": (False, "it switches off the checkpoints; write trainer=debug"),
     "limit_predict_batches": (None, "a run predicts nothing; scripts/predict.py does"),
     "logger": (None, "loggers are the group logger: logger=wandb, logger=none"),
     "model_registry": (None, "checkpoints are files in the run's folder"),
@@ -56,7 +57,6 @@ class TrainerSettings(TargetSettings):
     limit_train_batches: PartOfBatches | None = None
     limit_val_batches: PartOfBatches | None = None
     limit_test_batches: PartOfBatches | None = None
-    fast_dev_run: bool | CountOrZero = False
     min_epochs: Count | None = None
     min_steps: Count | None = None
     max_time: (

@@ -1,4 +1,4 @@
-"""Measures how many training images a second a run takes."""
+"""Measures how many training images per second a run takes."""
 
 import time
 from typing import Any
