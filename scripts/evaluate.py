@@ -5,6 +5,7 @@ Labels in a table: data.file=labels.csv data.target=COLUMN.
 """
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ class EvaluateSettings(Settings):
     )
     layout: Literal["auto", "classes", "splits"] = Field(
         "auto", alias="data.layout", description="what the top folders are; auto: by their names"
+    )
+    keep_together: Text | None = Field(
+        None, alias="data.keep_together", description="column of metadata.csv: one value, one group of images"
     )
     file: File | None = Field(None, alias="data.file", description="a table of images, .csv or .parquet")
     target: Names | None = Field(None, alias="data.target", description="its target columns")
@@ -77,7 +81,9 @@ def work(settings: dict[str, Any]) -> int:
         sys.stdout.write(f"{same}: if they are the same, this is too optimistic; ")
         sys.stdout.write(f"for its test images, add data.splits={splits}\n")
     if output:
-        figures = found.metrics | {"images": len(samples)}
+        # JSON has no NaN, which is the AUROC of a folder with one class.
+        known = {name: None if math.isnan(value) else value for name, value in found.metrics.items()}
+        figures = known | {"images": len(samples)}
         output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if report:  # room: reporting
         from graft.reporting.report.evaluation import write_evaluation_report  # room: reporting
@@ -105,7 +111,7 @@ def of_source(data: dict[str, Any]) -> dict[str, Any]:
         return {"_target_": "graft.data.sources.table.Table", **data}
     if not data["root"]:
         raise UserError("data.root is needed: write data.root=FOLDER, or data.file=TABLE.")
-    return {"_target_": "graft.data.sources.folder.Folder", "root": data["root"], "layout": data["layout"]}
+    return {"_target_": "graft.data.sources.folder.Folder", **data}
 
 
 def main(arguments: Sequence[str]) -> int:

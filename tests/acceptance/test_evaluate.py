@@ -136,6 +136,34 @@ def test_numbers_of_a_table_are_measured_in_their_unit(script: Command, tmp_path
     assert "data.target is needed: write data.target=COLUMN" in result.stderr
 
 
+def test_columns_in_another_order_are_refused(script: Command, tmp_path: Path, images: Path) -> None:
+    task = task_of("regression", ("age", "mass"), mean=[40.0, 1.0], std=[10.0, 1.0])
+    checkpoint = write_checkpoint(tmp_path / "numbers.ckpt", task=task)
+    rows = [f"{path.relative_to(images)},30,{n}" for n, path in enumerate(sorted(images.rglob("*.jpg")))]
+    (images / "numbers.csv").write_text("\n".join(["path,age,mass", *rows]), encoding="utf-8")
+    arguments = (f"checkpoint={checkpoint}", "data.file=images/numbers.csv")
+    result = script("evaluate.py", *arguments, "data.target=[mass,age]")
+    assert result.returncode == 2
+    assert "the model predicts [age,mass]: write data.target in this order" in result.stderr
+
+
+def test_what_cannot_be_measured_is_null_and_patients_are_groups(
+    script: Command, tmp_path: Path, checkpoint: Path
+) -> None:
+    write_images(tmp_path / "pics" / "dark", 12, 80, seed=1)
+    rows = [f"dark/{number:03d}.jpg,p{number // 3}" for number in range(12)]
+    (tmp_path / "pics" / "metadata.csv").write_text("\n".join(["path,patient", *rows]), encoding="utf-8")
+    arguments = [f"checkpoint={checkpoint}", "data.root=pics", "data.keep_together=patient", "output=m.json"]
+    arguments += ["report=r.html"]  # room: reporting
+    result = script("evaluate.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "no images of light: AUROC and average precision leave them out" in result.stderr
+    text = (tmp_path / "m.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert json.loads(text)["auroc"] is None
+    assert "4 groups" in (tmp_path / "r.html").read_text(encoding="utf-8")  # room: reporting
+
+
 def test_images_that_the_network_was_trained_on_are_counted(
     script: Command, tmp_path: Path, images: Path
 ) -> None:

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from graft.data.bands import shown_bands
 from graft.errors import UserError
-from graft.inference.explanation import Overlays, as_image, explain, last_feature_maps, overlay, shown_bands
+from graft.inference.explanation import Overlays, as_image, explain, last_feature_maps, overlay
 from graft.models.backbones import build_backbone, build_head
 from graft.models.checkpoints import LoadedClassifier
 from graft.models.classifier import Classifier
@@ -84,14 +85,19 @@ def test_bands_are_chosen() -> None:
     assert shown_bands(3, None) == shown_bands(5, None) == [0, 1, 2]
     assert shown_bands(1, None) == shown_bands(2, None) == [0]
     assert shown_bands(5, [4, 3, 0]) == [4, 3, 0]
-    with pytest.raises(UserError, match=r"bands=\[0,1,5\]: write one or three of the model's bands, 0 to 4"):
+    with pytest.raises(UserError, match=r"bands=\[0,1,5\]: write one or three of the images' bands, 0 to 4"):
         shown_bands(5, [0, 1, 5])
 
 
 def test_one_band_of_numbers_from_0_to_1_is_shown_grey() -> None:
-    found = as_image(torch.full((1, 4, 4), 0.5))
-    grey = as_image(torch.full((3, 4, 4), 128, dtype=torch.uint8))
+    found = as_image(torch.full((1, 4, 4), 0.5), [0])
+    grey = as_image(torch.full((3, 4, 4), 128, dtype=torch.uint8), [0, 1, 2])
     assert np.abs(np.asarray(found).astype(int) - np.asarray(grey).astype(int)).max() <= 1
+
+
+def test_dark_bands_are_shown_from_black_to_white() -> None:
+    bands = torch.linspace(0.01, 0.05, 5)[:, None, None].expand(5, 4, 4)
+    assert np.asarray(as_image(bands, [0, 2, 4]))[0, 0].tolist() == pytest.approx([0, 127, 255], abs=1)
 
 
 def test_the_heat_is_seen_on_an_image_of_any_colour() -> None:

@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "callbacks": {},
     "learning_rate": None,
     "calibrate": False,
+    "trainer": {"max_steps": -1},
 }
 
 

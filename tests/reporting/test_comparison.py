@@ -11,7 +11,7 @@ from scipy.stats import binom
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, mean_absolute_error
 from torch import Tensor
 
-from graft.reporting.comparison import compare, mcnemar
+from graft.reporting.comparison import compare, mcnemar, read_tested
 from graft.tasks import Target
 from graft.tasks.prediction_table import write_labelled_predictions
 from graft.tasks.task import Task
@@ -71,6 +71,12 @@ def test_labels_and_numbers_are_compared_by_their_own_metrics(tmp_path: Path) ->
     expected = [average_precision_score(true, values) for values in probabilities]
     assert row_of(text, "average precision (macro)")[:2] == pytest.approx(expected, abs=1e-4)
     assert "McNemar" in text
+    without = true.clone()
+    without[:, 1] = 0
+    targets = [tuple("a"[:one]) for one, _ in without.tolist()]
+    a, b = (write_run(tmp_path / f"w{n}", labels, targets, p) for n, p in enumerate(probabilities))
+    expected = [average_precision_score(true[:, 0], values[:, 0]) for values in probabilities]
+    assert row_of(compare(a, b), "average precision (macro)")[:2] == pytest.approx(expected, abs=1e-4)
     numbers = task_of("regression", ("age", "mass"), mean=(0.0, 0.0), std=(1.0, 1.0))
     targets = [tuple(map(str, row)) for row in true.tolist()]
     a, b = (write_run(tmp_path / f"n{n}", numbers, targets, p) for n, p in enumerate(probabilities))
@@ -100,3 +106,10 @@ def test_runs_of_other_images_or_tasks_are_one_line(script: Command, tmp_path: P
     result = script("compare.py", "run", "run")
     assert (result.returncode, result.stderr) == (0, "")
     assert "2 test images" in result.stdout
+
+
+def test_labels_with_odd_names_are_read_back(tmp_path: Path) -> None:
+    task = task_of("multilabel", ("label 1", "path"), thresholds=(0.5, 0.5))
+    targets: list[Target] = [("label 1",), ("path",), ()]
+    run = write_run(tmp_path / "run", task, targets, torch.rand(3, 2))
+    assert read_tested(run).true.tolist() == [[1, 0], [0, 1], [0, 0]]

@@ -58,6 +58,11 @@ def test_what_chance_explains_does_not_count() -> None:
 def test_numbers_that_do_not_repeat_explain_by_their_order_and_names_cannot_be_told() -> None:
     assert explained_share(["0.001", "0.01", "0.1", "1"], [1.0, 2.0, 3.0, 9.0]) == pytest.approx(1)
     assert explained_share(["a", "b", "c", "d"], [1.0, 2.0, 3.0, 9.0]) is None
+    assert explained_share(["0.001", "0.01"], [1.0, 2.0]) is None
+    chance = np.random.default_rng(0)
+    rates = [str(10.0**n) for n in range(6)]
+    shares = [explained_share(rates, chance.normal(size=6).tolist()) for _ in range(200)]
+    assert np.mean([share or 0 for share in shares]) < 0.15  # unadjusted 0.2
 
 
 def test_numbers_are_placed_by_size_and_names_side_by_side() -> None:

@@ -55,9 +55,12 @@ def labelled_images(
     """Return the folder and the images to measure on: those of a split where there are splits, else all.
 
     `settings` are those of `data`. The split is `test` unless another is named. Raises UserError for a split
-    that does not exist.
+    that does not exist, and for a model's target columns in another order.
     """
     source = open_source(settings)
+    names = tuple(source.target_names(task))
+    if isinstance(task, Regression) and names != task.columns and set(names) == set(task.columns):
+        raise UserError(f"the model predicts [{','.join(task.columns)}]: write data.target in this order.")
     samples = source.read(task, needs_train=False)
     if splits_file is not None:
         samples = read_splits(splits_file, samples)
@@ -97,4 +100,5 @@ def refuse_other_columns(root: Path, samples: Sequence[Sample], task: Task) -> N
         )
     named = {name for target in targets for name in target}
     if missing := [name for name in task.columns if name not in named]:
-        sys.stderr.write(f"no images of {', '.join(missing)}: the metrics cover the other classes only\n")
+        left_out = "AUROC and average precision leave them out, F1 may count them as 0"
+        sys.stderr.write(f"no images of {', '.join(missing)}: {left_out}\n")

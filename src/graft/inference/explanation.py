@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+from graft.data.bands import shown_bands, stretched
 from graft.data.transforms import normalisation
 from graft.errors import UserError, import_extra
 from graft.inference.model import decoded_images
@@ -80,21 +81,12 @@ def explain(
                 probabilities: list[float | None] = list(map(max, values))
                 if is_regression:
                     labels, probabilities = list(map(task.answer, values)), [None] * len(values)
-                images = [as_image(image[bands]) for image in readable]
+                images = [as_image(image, bands) for image in readable]
                 overlays = map(overlay, images, heat, repeat(opacity))
                 explained = zip(labels, probabilities, images, overlays, strict=True)
             for path, image, error in batch:
                 assert path is not None  # Images without a file are for `Model.predict`.
                 yield Explanation(path, error=error) if image is None else Explanation(path, *next(explained))
-
-
-def shown_bands(channels: int, bands: Sequence[int] | None) -> list[int]:
-    if bands is None:
-        return [0, 1, 2] if channels >= 3 else [0]
-    if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
-        listed = ",".join(map(str, bands))
-        raise UserError(f"bands=[{listed}]: write one or three of the model's bands, 0 to {channels - 1}.")
-    return list(bands)
 
 
 class Overlays:
@@ -122,9 +114,13 @@ class Overlays:
         return {path: image for path, image in overlays.items() if image is not None}
 
 
-def as_image(image: Tensor) -> Image.Image:
-    """Return an image `[1 or 3, H, W]`, uint8 or 0 to 1, as RGB."""
-    return to_pil_image(image).convert("RGB")
+def as_image(image: Tensor, bands: Sequence[int]) -> Image.Image:
+    """Return one or three bands of an image `[C, H, W]`, uint8 or 0 to 1, as RGB.
+
+    Of an image with more than three, they are shown from their least to their largest value.
+    """
+    shown = image[list(bands)]
+    return to_pil_image(stretched(shown) if len(image) > 3 else shown).convert("RGB")
 
 
 def overlay(image: Image.Image, heat: np.ndarray, opacity: float = OPACITY) -> Image.Image:

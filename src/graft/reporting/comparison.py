@@ -1,6 +1,7 @@
 """Compares two finished runs on the same test images: a paired test says whether they differ by chance."""
 
 import csv
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +21,20 @@ from sklearn.metrics import (
 from graft.errors import UserError
 from graft.reporting.report.statistics import group_numbers, limits, resampled_images
 
+
+def mean_average_precision(true: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the average precision, averaged over the labels that some images have; NaN without any."""
+    occur = np.flatnonzero(true.any(axis=0))
+    values = [average_precision_score(true[:, n], probabilities[:, n]) for n in occur]
+    return float(np.mean(values)) if values else math.nan
+
+
 RESAMPLES = 1000
 CHANCE = 0.05  # p-values above it are called chance
 
 METRICS: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
     "multiclass": {"accuracy": accuracy_score, "balanced accuracy": balanced_accuracy_score},
-    "multilabel": {"average precision (macro)": average_precision_score},
+    "multilabel": {"average precision (macro)": mean_average_precision},
     "regression": {"MAE": mean_absolute_error, "R²": r2_score},
 }
 
@@ -57,7 +66,9 @@ def read_tested(run: Path) -> Tested:
     if header[1:4] == ["label", "predicted", "probability"]:
         return Tested("multiclass", paths, cells[:, 0], cells[:, 1], is_right)
     if header[1:3] == ["labels", "predicted"]:
-        between, names = separator(run), [name.removeprefix("label ") for name in header[3:]]
+        between, unprefixed = separator(run), [name.removeprefix("label ") for name in header[3:]]
+        # Only a label with the name of a column before it was written with the prefix.
+        names = [a if a in header[:3] else b for a, b in zip(unprefixed, header[3:], strict=True)]
         true = np.array([[name in text.split(between) for name in names] for text in cells[:, 0]], dtype=int)
         return Tested("multilabel", paths, true, cells[:, 2:].astype(float), is_right)
     numbers = cells.astype(float)

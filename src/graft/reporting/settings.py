@@ -1,17 +1,19 @@
 """The settings of what a run shows in TensorBoard, declared."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from graft.settings import CountOrZero, TargetSettings
+from graft.settings import CountOrZero, TargetSettings, Words
 
 
 class TensorBoardImagesSettings(TargetSettings):
     """`callbacks.tensorboard_images`: images, figures and predictions in TensorBoard."""
 
-    bands: list[CountOrZero] = Field([0, 1, 2])
+    bands: Annotated[list[CountOrZero], Words("three whole numbers such as [0,1,2]")] = Field(
+        [0, 1, 2], min_length=3, max_length=3
+    )
 
 
 CALLBACKS: dict[str, type[TargetSettings]] = {

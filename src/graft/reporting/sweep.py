@@ -15,6 +15,8 @@ from graft.reporting.figures.sweeps import curves_figure, effects_figure, parall
 from graft.reporting.report.charts import inline_svg
 from graft.reporting.report.page import templates
 
+LEAST_RESULTS = 4  # that can say what a setting explains
+
 
 def write_sweep_page(
     file: Path, jobs: Sequence[SweepJob], keys: Sequence[str], table: Sequence[Sequence[str]], command: str
@@ -67,17 +69,24 @@ def explained_share(values: Sequence[str], measured: Sequence[float]) -> float |
     """Return the share of the variance of `measured` that a setting with these values explains by itself.
 
     It is adjusted for what chance explains (epsilon squared: Kelley 1935). Of numbers that hardly repeat it
-    is the square of Spearman's rank correlation; None of other values that hardly repeat.
+    is the square of Spearman's rank correlation, adjusted alike; None of other values that hardly repeat, and
+    of fewer than four results.
     """
     groups: dict[str, list[float]] = {}
     for value, result in zip(values, measured, strict=True):
         groups.setdefault(value, []).append(result)
+    if len(measured) < LEAST_RESULTS:
+        return None
     total = float(np.var(measured)) * len(measured)
     if total == 0:
         return 0.0
-    free = len(measured) - len(groups)
     if 2 * len(groups) > len(measured):
         scale = scale_of(values)
-        return float(spearmanr(scale.positions, measured).statistic) ** 2 if scale.is_numeric else None
-    within = sum(float(np.var(group)) * len(group) for group in groups.values())
-    return max(0.0, 1 - within / free / (total / (len(measured) - 1)))
+        if not scale.is_numeric:
+            return None
+        free = len(measured) - 2
+        unexplained = 1 - float(spearmanr(scale.positions, measured).statistic) ** 2
+    else:
+        free = len(measured) - len(groups)
+        unexplained = sum(float(np.var(group)) * len(group) for group in groups.values()) / total
+    return max(0.0, 1 - unexplained * (len(measured) - 1) / free)

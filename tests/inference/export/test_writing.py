@@ -151,6 +151,9 @@ def test_32_images_are_taken_from_all_over_the_folder() -> None:
     assert chosen[0] == paths[0]
     assert chosen[-1] > paths[90]
     assert spread(paths[:5]) == paths[:5]
+    few = spread(paths[:63])
+    assert len(few) == len(set(few)) == 32
+    assert few[-1] > paths[60]
 
 
 @pytest.mark.parametrize("ending", [".onnx", ".pt2", ".xml"])

@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from graft.data.images import open_rgb
 from graft.data.transforms import Augmentation, evaluation_crop
 from graft.errors import UserError
 from graft.inference.runtimes import load_model
-from graft.reporting.board.callback import FRAME, framed
+from graft.reporting.board.callback import FRAME, INNER, TensorBoardImages, framed
 from graft.reporting.board.images import as_rgb, chosen, denormalised, title
 from graft.reporting.results import write_results
 from graft.training.run import train
@@ -113,8 +114,36 @@ def test_three_bands_are_shown_and_one_is_grey() -> None:
     assert as_rgb(image[1:3].float() / 255)[:, 0, 0].tolist() == pytest.approx([50 / 255] * 3)
 
 
+def test_bands_that_the_images_lack_are_refused() -> None:
+    callback = TensorBoardImages(bands=[0, 1, 5])
+    data = SimpleNamespace(preprocessing=SimpleNamespace(channels=5))
+    with pytest.raises(UserError, match=r"bands=\[0,1,5\]: write one or three of the images' bands, 0 to 4"):
+        callback.refuse_absent_bands(data)  # type: ignore[arg-type]
+
+
+def test_images_that_cannot_be_shown_in_the_end_are_a_warning(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("graft.reporting.board.callback.framed", fail)
+    with caplog.at_level(logging.WARNING):
+        train(make_config("trainer.max_epochs=1", board=True))
+    assert "TensorBoard lacks the validation images (MemoryError: too large)" in caplog.text
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_a_class_with_dollars_is_no_formula(make_record: MakeRecord, tmp_path: Path) -> None:
+    task = task_of("multiclass", ("$a_b_c$", "b"))
+    run = make_record(task, [("$a_b_c$",), ("b",)], 9 * torch.eye(2))
+    settings = {**run.settings, "logger": {"tensorboard": {"save_dir": str(tmp_path / "tensorboard")}}}
+    write_results(replace(run, settings={**settings, "report": False}))
+    assert "when done/Confusion matrix" in events_of(tmp_path).Tags()["images"]
+
+
 def test_frames_have_the_colour_of_the_label() -> None:
-    images = framed(torch.zeros(3, 3, 12, 12), ["cat", "dog", "cat"])
+    images = framed(torch.zeros(3, 3, INNER, INNER), ["cat", "dog", "cat"])
     corners = images[:, :, 0, 0]
     assert torch.equal(corners[0], corners[2])
     assert not torch.equal(corners[0], corners[1])

@@ -34,6 +34,7 @@ GOOD = Facts(
         ({"class_counts": (300, 600), "worst": MISSED}, "loss.class_weights=balanced"),
         ({"train_loss": 0.05, "val_loss": 0.5}, "augmentation=standard"),
         ({"train_loss": 0.05, "val_loss": 0.5, "best_epoch": 8}, "augmentation=standard freeze=true"),
+        ({"train_loss": 0.05, "val_loss": 0.5, "heeds_freeze": False}, "augmentation=standard"),
         ({"train_loss": 0.05, "val_loss": 0.5, "only_head": True}, "head.solver=lbfgs"),
         ({"best_epoch": 8}, "trainer.max_epochs=16"),
         ({"best_epoch": 8, "accuracy": Estimate(1.0, 0.996, 1.0)}, "seed=1,2,3"),
@@ -82,3 +83,8 @@ def test_the_advice_fits_a_terminal() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "      trainer.max_epochs=16\n  - short" in text
     assert as_lines([]) == ""
+
+
+def test_a_schedule_that_ignores_freeze_is_not_told_to_freeze() -> None:
+    (advice,) = advise(replace(GOOD, train_loss=0.05, val_loss=0.5, heeds_freeze=False))
+    assert "freeze" not in advice.settings

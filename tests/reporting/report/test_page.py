@@ -16,6 +16,7 @@ from graft.inference.evaluation import Evaluation
 from graft.inference.explanation import Overlays
 from graft.inference.runtimes import load_model
 from graft.reporting.report.evaluation import write_evaluation_report
+from graft.reporting.report.page import metric_name
 from graft.reporting.report.run import curves, described, write_run_report
 from tests.conftest import make_sample, task_of, write_checkpoint
 from tests.reporting.conftest import MakeRecord
@@ -188,3 +189,9 @@ def test_the_page_shows_the_bands_that_the_settings_name(make_record: MakeRecord
         page = page_of(chosen)
         shown[bands[0]] = page[page.index('<div class="examples">') : page.index("<h2>Training")]
     assert shown[0] != shown[4]
+
+
+def test_a_class_keeps_its_name_within_that_of_a_metric() -> None:
+    assert metric_name("sensitivity (recall of hot_dog)") == "sensitivity (recall of hot_dog)"
+    assert metric_name("balanced_accuracy") == "balanced accuracy"
+    assert metric_name("ece") == "expected calibration error (ECE)"

@@ -1,5 +1,5 @@
 # room: reporting
-"""The pages of several labels an image and of numbers, and what figures and thumbnails show of them."""
+"""The pages of several labels per image and of numbers, and what figures and thumbnails show of them."""
 
 import base64
 import re

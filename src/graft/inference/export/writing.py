@@ -45,7 +45,7 @@ class Export:
     figure: str  # "difference of a probability", the largest, or the name of a metric
     value: float
     eager_value: float | None  # the checkpoint's, of a metric
-    speed: float  # images a second, batches of 32
+    speed: float  # images per second, batches of 32
     eager_speed: float
 
 
@@ -180,7 +180,8 @@ def images_of_run(
 
 def spread(images: Sequence[Path]) -> list[Path]:
     """Return 32 of the images at even distances, so that all folders have their share, or all of fewer."""
-    return list(images[:: max(1, len(images) // IMAGES)])[:IMAGES]
+    number = min(IMAGES, len(images))
+    return [images[index * len(images) // number] for index in range(number)]
 
 
 def largest_difference(eager: Model, exported: Model, images: Sequence[Path]) -> tuple[str, float]:
@@ -192,7 +193,7 @@ def largest_difference(eager: Model, exported: Model, images: Sequence[Path]) ->
 
 
 def speeds(models: Sequence[Model]) -> list[float]:
-    """Return the images a second of each model: the median of batches run in turn, after one each."""
+    """Return the images per second of each model: the median of batches run in turn, after one each."""
     batch = black(models[0].preprocessing, IMAGES)
     seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():

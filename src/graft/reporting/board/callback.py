@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.tensorboard import SummaryWriter
 
+from graft.data.bands import shown_bands
 from graft.data.module import ImageDataModule
 from graft.reporting.board.images import as_rgb, chosen, denormalised, title
 from graft.tasks.prediction_table import as_text, joined
@@ -20,6 +21,7 @@ from graft.tasks.task import Task
 SHOWN = 8  # images of a grid
 MOST_EMBEDDED = 200  # validation images
 THUMBNAIL, FRAME = 48, 4  # pixels of their sides, and of the frame in the colour of the label
+INNER = THUMBNAIL - 2 * FRAME
 SEEN = "what the network sees"  # TensorBoard sorts groups by name: after train and val.
 
 
@@ -34,8 +36,12 @@ class TensorBoardImages(L.Callback):
         self.has_shown_start = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the settings and some training images, augmented as in the first epoch."""
-        writer = writer_of(trainer)
+        """Write the settings and some training images, augmented as in the first epoch.
+
+        Raises UserError for bands that the images lack.
+        """
+        writer, data = writer_of(trainer), data_of(trainer)
+        self.refuse_absent_bands(data)
         if writer is None or self.has_shown_start:
             return
         self.has_shown_start = True
@@ -43,7 +49,6 @@ class TensorBoardImages(L.Callback):
 
         settings = yaml.safe_dump(cast("Any", pl_module).description["settings"], sort_keys=False)
         writer.add_text("settings", "\n".join(f"    {line}" for line in settings.splitlines()))
-        data = data_of(trainer)
         dataset, samples = data.dataset("train", augmented=True), data.images.samples["train"]
         indices = chosen(len(dataset), SHOWN, data.seed)
         images = torch.stack([dataset[index, data.seed + index][0] for index in indices])
@@ -51,51 +56,72 @@ class TensorBoardImages(L.Callback):
         grid = image_grid(self._shown(images, data), titles, [False] * len(indices))
         writer.add_figure(f"{SEEN}/training images", grid)
 
+    def refuse_absent_bands(self, data: ImageDataModule) -> None:
+        if data.preprocessing.channels > 3:
+            shown_bands(data.preprocessing.channels, self.bands)
+
     @torch.inference_mode()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write validation images with the tested network's predictions, and their features."""
         writer = writer_of(trainer)
-        if writer is None:
-            return
+        if writer is not None:
+            from graft.reporting.results import attempt
+
+            # The run's results are written afterwards, whatever happens here.
+            attempt(
+                "TensorBoard lacks the validation images",
+                lambda: self._show_validation(writer, data_of(trainer), pl_module),
+            )
+
+    def _show_validation(self, writer: SummaryWriter, data: ImageDataModule, module: Any) -> None:
         from graft.reporting.figures.image_grid import image_grid
 
-        data, module = data_of(trainer), cast("Any", pl_module)
         task: Task = module.task
-        samples, dataset = data.images.samples["val"], data.dataset("val", augmented=False)
+        samples = data.images.samples["val"]
         indices = chosen(len(samples), MOST_EMBEDDED, data.seed)
-        images = torch.stack([dataset[index, None][0] for index in indices])
-        features = self._features(module, data, images, indices)
-        values = task.predict(module.classifier.head.eval()(features.to(module.device)).float().cpu())
         few = chosen(len(indices), SHOWN, data.seed)  # The first ones would all be of one class.
+        features, small = self._embedded(module, data, indices)
+        values = task.predict(module.classifier.head.eval()(features.to(module.device)).float().cpu())
         labels = [joined(task, samples[index].target) for index in indices]
         answers = [task.answer(row) for row in values.tolist()]
         titles = [title(task, samples[indices[n]].target, values[n].tolist()) for n in few]
         wrong = ["classes" in task.sections and answers[n] != labels[n] for n in few]
-        grid = image_grid(self._shown(images[few], data), titles, wrong)
-        writer.add_figure(f"{SEEN}/validation images and predictions", grid)
+        images = self._shown(validation_images(data, [indices[n] for n in few]), data)
+        writer.add_figure(f"{SEEN}/validation images and predictions", image_grid(images, titles, wrong))
         rows = [
             [label or "none", answer or "none", as_text(samples[index].path)]
             for label, answer, index in zip(labels, answers, indices, strict=True)
         ]
-        small = framed(self._shown(images, data), labels)
-        header = ["label", "predicted", "path"]
-        writer.add_embedding(features, rows, small, tag="validation features", metadata_header=header)
+        header, tag = ["label", "predicted", "path"], "validation features"
+        writer.add_embedding(features, rows, framed(small, labels), tag=tag, metadata_header=header)
 
     def _shown(self, images: Tensor, data: ImageDataModule) -> Tensor:
         return as_rgb(denormalised(images, data.preprocessing), self.bands)
 
-    def _features(self, module: Any, data: ImageDataModule, images: Tensor, indices: list[int]) -> Tensor:
-        """Return the backbone's features of validation images, cached ones where there are some."""
+    def _embedded(self, module: Any, data: ImageDataModule, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return features and thumbnails of validation images; the images themselves may be too large."""
         cached: Any = data.features.get("val")
-        if cached is not None:
-            rows: Tensor = cached.__getitems__([(index, None) for index in indices])[0]
-            return rows
         backbone = module.classifier.backbone.eval()
-        return torch.cat([backbone(b.to(module.device)).float().cpu() for b in images.split(data.batch_size)])
+        features, thumbnails = [], []
+        for first in range(0, len(indices), data.batch_size):
+            batch = indices[first : first + data.batch_size]
+            images = validation_images(data, batch)
+            if cached is None:
+                features.append(backbone(images.to(module.device)).float().cpu())
+            else:
+                features.append(cached.__getitems__([(index, None) for index in batch])[0])
+            thumbnails.append(interpolate(self._shown(images, data), (INNER, INNER), mode="area"))
+        return torch.cat(features), torch.cat(thumbnails)
+
+
+def validation_images(data: ImageDataModule, indices: Sequence[int]) -> Tensor:
+    """Return validation images `[N, C, H, W]`, normalised."""
+    dataset = data.dataset("val", augmented=False)
+    return torch.stack([dataset[index, None][0] for index in indices])
 
 
 def framed(images: Tensor, labels: Sequence[str]) -> Tensor:
-    """Return RGB images `[N, 3, H, W]` small, in frames whose colours stand for the most frequent labels.
+    """Return RGB images `[N, 3, INNER, INNER]` in frames whose colours stand for the most frequent labels.
 
     The projector itself shows no colours until someone chooses a column.
     """
@@ -106,8 +132,7 @@ def framed(images: Tensor, labels: Sequence[str]) -> Tensor:
     frequent = [label for label, _ in Counter(labels).most_common(len(COLOURS))]
     colours = [to_rgb(COLOURS[frequent.index(x)] if x in frequent else "grey") for x in labels]
     small = torch.tensor(colours)[:, :, None, None].repeat(1, 1, THUMBNAIL, THUMBNAIL)
-    inner = THUMBNAIL - 2 * FRAME
-    small[..., FRAME:-FRAME, FRAME:-FRAME] = interpolate(images, (inner, inner), mode="area")
+    small[..., FRAME:-FRAME, FRAME:-FRAME] = images
     return small
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graft.data.bands import stretched
 from graft.preprocessing import Preprocessing
 from graft.reporting.figures.plots import shortened
 from graft.tasks import Target
@@ -28,15 +29,13 @@ def as_rgb(images: Tensor, bands: Sequence[int] = (0, 1, 2)) -> Tensor:
     """Return images `[..., C, H, W]`, uint8 or 0 to 1, as RGB from 0 to 1.
 
     One or two channels are shown as the grey of the first. Of more than three, `bands` are shown, from
-    the least to the largest value of the image: bands can be dark beside others that are not shown.
+    their least to their largest value.
     """
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images
     channels = scaled.shape[-3]
     if channels <= 3:
         return scaled if channels == 3 else scaled[..., [0, 0, 0], :, :]
-    shown = scaled[..., [min(band, channels - 1) for band in bands], :, :]
-    low, high = shown.amin((-3, -2, -1), keepdim=True), shown.amax((-3, -2, -1), keepdim=True)
-    return (shown - low) / (high - low).clamp_min(1e-8)
+    return stretched(scaled[..., list(bands), :, :])
 
 
 def title(task: Task, target: Target, values: Sequence[float]) -> str:

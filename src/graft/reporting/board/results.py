@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from matplotlib import rc_context
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.transforms.functional import to_tensor
@@ -22,8 +23,9 @@ def show_results(folder: Path, run: FinishedRun, overlays: Overlays) -> None:
     """Write what the best checkpoint makes of the test images into a folder of event files."""
     tested = outcome_of(run, overlays)
     with SummaryWriter(str(folder)) as writer:
-        for plot in plots_of(tested):
-            writer.add_figure(f"{DONE}/{plot.title}", plot.draw())
+        with rc_context({"text.parse_math": False}):  # A class may be called $a$.
+            for plot in plots_of(tested):
+                writer.add_figure(f"{DONE}/{plot.title}", plot.draw())
         if "mistakes" in run.task.sections:
             show_mistakes(writer, tested)
         for summary in hparams(compared_settings(run), compared_metrics(run)):

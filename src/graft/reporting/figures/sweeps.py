@@ -70,7 +70,7 @@ def parallel_figure(
 ) -> Figure:
     """Draw a line per run through its settings to its metric: the better, the more opaque; the best is thick.
 
-    `settings`: the values of every setting, one a run; `measured`: the metric of every run.
+    `settings`: the values of every setting, one per run; `measured`: the metric of every run.
     """
     scales = [scale_of(values) for values in settings.values()]
     low, high = min(measured), max(measured)

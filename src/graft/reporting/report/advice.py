@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graft.reporting.report.statistics import ClassFigures, Estimate
 
 FEW = 50  # training images of a class
-MANY = 1000  # training images a class, from which on all layers can be trained at once
+MANY = 1000  # training images per class, from which on all layers can be trained at once
 LOW_RECALL = 0.7
 UNEVEN, RATHER_UNEVEN = 3.0, 1.5  # the largest class in terms of the smallest
 OVERFITTED = 0.7  # training loss in terms of the validation loss
@@ -34,11 +34,12 @@ class Facts:
     if_balanced: tuple[float, float] | None = None  # its recall and the accuracy: see `balanced_outlook`
     is_balanced: bool = False  # whether the loss or the sampling counts classes the same
     only_head: bool = False  # whether the backbone stayed frozen
+    heeds_freeze: bool = True  # whether the schedule does
     train_loss: float | None = None  # of the best epoch
     val_loss: float | None = None  # of the best epoch
     best_epoch: int | None = None
     epochs: int = 0
-    can_train_longer: bool = True  # not a head that was solved, nor a recipe with epochs of its own
+    can_train_longer: bool = True  # no solved head, no recipe with epochs of its own, no limit but epochs
     takes_class_weights: bool = True  # whether the loss does
     can_be_solved: bool = True  # whether head.solver=lbfgs and recipe=auto would take the settings
     group_setting: str = "data.keep_together"  # which keeps images together
@@ -131,6 +132,8 @@ def about_training(facts: Facts) -> Iterator[Advice]:
     if overfitted and facts.can_train_longer:
         seen = f"The training loss ({facts.train_loss:.3f}) is far below that of validation"
         cure, settings = "Augment more, or train fewer stages:", "augmentation=standard freeze=true"
+        if not facts.heeds_freeze:
+            cure, settings = "Augment more:", "augmentation=standard"
         if facts.only_head:
             cure, settings = "Augment more:", "augmentation=standard features.views=4"
         if facts.only_head and facts.can_be_solved:

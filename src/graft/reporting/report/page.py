@@ -84,4 +84,7 @@ def as_share_interval(estimate: Estimate | None) -> str:
 
 
 def metric_name(key: str) -> str:
-    return NAMES.get(key) or " ".join(NAMES.get(word, word) for word in key.split("_"))
+    """Return a metric's name in words; what stands in brackets after it may be a class's, and stays."""
+    name, bracket, rest = key.partition(" (")
+    words = NAMES.get(name) or " ".join(NAMES.get(word, word) for word in name.split("_"))
+    return words + bracket + rest

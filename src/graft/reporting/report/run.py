@@ -134,16 +134,29 @@ def facts(run: FinishedRun, parts: Parts) -> Facts:
         worst=worst,
         if_balanced=if_balanced,
         is_balanced=settings["loss"].get("class_weights") == "balanced" or settings["data"]["balanced"],
+        heeds_freeze=is_standard(settings),
         only_head=not settings.get("recipe") and all(p.backbone_learning_rate is None for p in run.phases),
         train_loss=run.history.get("train/loss", {}).get(best_epoch),
         val_loss=run.history.get("val/loss", {}).get(best_epoch),
         best_epoch=best_epoch,
         epochs=int(run.metrics["epoch"]),
-        can_train_longer=bool(run.phases[-1].head_learning_rate) and not settings.get("recipe"),
+        can_train_longer=can_train_longer(run),
         takes_class_weights="class_weights" in settings["loss"],
         can_be_solved=can_be_solved(settings),
         group_setting="data.group_column" if "file" in settings["data"] else "data.keep_together",
     )
+
+
+def is_standard(settings: Mapping[str, Any]) -> bool:
+    """Return whether the schedule is the one that `freeze` describes."""
+    return bool(settings["finetuning"]["schedule"]["_target_"].endswith(".standard"))
+
+
+def can_train_longer(run: FinishedRun) -> bool:
+    """Return whether more epochs of gradient descent are what `trainer.max_epochs` would give."""
+    trainer = run.settings["trainer"]
+    ends_before = trainer["max_steps"] > 0 or trainer.get("max_time") is not None
+    return bool(run.phases[-1].head_learning_rate) and not run.settings.get("recipe") and not ends_before
 
 
 def can_be_solved(settings: Mapping[str, Any]) -> bool:
@@ -153,9 +166,8 @@ def can_be_solved(settings: Mapping[str, Any]) -> bool:
     minimises = settings["loss"]["_target_"] == "torch.nn.CrossEntropyLoss"
     if head.get("solver", "") is not None or not (is_linear and minimises):
         return False
-    is_standard = settings["finetuning"]["schedule"]["_target_"].endswith(".standard")
     mixes = regularisation["mixup"] or regularisation["cutmix"]
-    is_plain = is_standard and not mixes and not settings["callbacks"].get("ema")
+    is_plain = is_standard(settings) and not mixes and not settings["callbacks"].get("ema")
     return is_plain and settings["features"]["cache"] is not False and settings["learning_rate"] != "auto"
 
 
