@@ -56,7 +56,7 @@ def features_of(recipe: dict[str, Any]) -> str:
 
 def images_of(recipe: dict[str, Any]) -> str:
     """Say which decoded images a folder holds."""
-    size = "x".join(map(str, recipe["size"])) + (" pixels" if len(recipe["size"]) > 1 else " pixels a side")
+    size = "x".join(map(str, recipe["size"])) + (" pixels" if len(recipe["size"]) > 1 else " pixels per side")
     return f"decoded images, {size}, {recipe['interpolation']}"
 
 

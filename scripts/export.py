@@ -26,7 +26,9 @@ class ExportSettings(Settings):
     format: Literal["onnx", "torch_export", "openvino", "onnx_int8"] = Field(
         "onnx", description="onnx, torch_export, openvino or onnx_int8"
     )
-    include_preprocessing: bool = Field(False, description="true: takes uint8, scales and normalises itself")
+    include_preprocessing: bool = Field(
+        False, description="true: takes uint8 RGB, scales and normalises itself"
+    )
     input: PathText | None = Field(
         None, description="images to verify on, as for predict.py; else those of the run"
     )
@@ -59,7 +61,7 @@ def work(settings: dict[str, Any]) -> int:
         measured = f"largest {done.figure}, {done.images} images: {done.value:.1e}"
     sys.stdout.write(
         f"{done.file}\n{measured}\n"
-        f"{done.speed:.0f} images a second, {done.eager_speed:.0f} by the checkpoint "
+        f"{done.speed:.0f} images per second, {done.eager_speed:.0f} by the checkpoint "
         f"(batches of {IMAGES}, CPU, {torch.get_num_threads()} threads)\n"
     )
     return 0

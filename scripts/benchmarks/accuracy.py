@@ -23,6 +23,7 @@ ABOUT = (
     "Every way augments as it does by default. The time is that of the whole process, with nothing stored "
     "before; the runs of a way follow each other, and each seed makes its own splits. "
     "fastai and AutoTimm are given the epochs that fit, by their runs of one and two on the first seed. "
+    "Graft's recipe ends early where fewer than 200 steps of fine-tuning fit. "
     "Graft and AutoTimm keep the epoch with the best validation accuracy, fastai's `fine_tune` keeps the "
     "last one, so compare the test accuracies."
 )

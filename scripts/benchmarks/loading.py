@@ -31,4 +31,4 @@ def measure(work: Path, repetitions: int) -> str:
         slowest = statistics.median(speeds["ImageFolder"])
         for name, found in speeds.items():
             rows.append([megapixels, name, spread(found), f"{statistics.median(found) / slowest:.1f}"])
-    return table(["megapixels", "way", "images a second", "this / ImageFolder"], rows)
+    return table(["megapixels", "way", "images per second", "this / ImageFolder"], rows)

@@ -1,4 +1,4 @@
-"""Prediction: images a second of a trained network, by what runs it."""
+"""Prediction: images per second of a trained network, by what runs it."""
 
 import shutil
 from pathlib import Path
@@ -22,4 +22,4 @@ def measure(root: Path, work: Path) -> str:
         [name, f"{speed:.0f}", f"{speed / speeds['checkpoint']:.2f}", f"{accuracies[name]:.4f}"]
         for name, speed in speeds.items()
     ]
-    return table(["run by", "images a second", "this / checkpoint", "validation accuracy"], rows)
+    return table(["run by", "images per second", "this / checkpoint", "validation accuracy"], rows)

@@ -1,4 +1,4 @@
-"""Fine-tuning: images a second of the training step alone."""
+"""Fine-tuning: images per second of the training step alone."""
 
 import statistics
 from collections.abc import Sequence
@@ -38,4 +38,4 @@ def compared(repetitions: int, name: str, norm: str, title: str, loops: Sequence
     speeds = {way: [run.result["speed"] for run in found] for way, found in runs.items()}
     graft = statistics.median(speeds["Graft"])
     rows = [[way, spread(found), f"{graft / statistics.median(found):.2f}"] for way, found in speeds.items()]
-    return title, table(["way", "images a second", "Graft / this"], rows)
+    return title, table(["way", "images per second", "Graft / this"], rows)

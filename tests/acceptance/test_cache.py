@@ -26,7 +26,7 @@ def test_stored_things_are_listed_and_removed(  # room: features
     listed = cache().stdout  # room: features
     assert "test_efficientnet" in listed  # room: features
     assert "32x32 pixels, float32" in listed  # room: features
-    assert "decoded images, 37 pixels a side, bicubic" in listed  # room: features
+    assert "decoded images, 37 pixels per side, bicubic" in listed  # room: features
     gc.collect()  # A run's marks go with its objects.  # room: features
     (folder,) = cache_folders(tmp_path / "cache" / "features")  # room: features
     used = Use(folder.path, Cache(tmp_path / "cache", 1))  # room: features

@@ -1,4 +1,4 @@
-"""Loading: two epochs through a loader, images a second of the second one; nothing else runs."""
+"""Loading: two epochs through a loader, images per second of the second one; nothing else runs."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ AUGMENTATION = Augmentation(min_scale=0.5, horizontal_flip=0.5)  # `light`, the 
 
 
 def main(way: str, root: Path, folder: str) -> None:
-    """Print the images a second of a way: `torchvision`, or Graft's with a choice of `data.cache`."""
+    """Print the images per second of a way: `torchvision`, or Graft's with a choice of `data.cache`."""
     preprocessing = build_backbone("packaged", "efficientnet_lite0").preprocessing
     loader: DataLoader
     if way == "torchvision":

@@ -1,4 +1,4 @@
-"""Fine-tuning a network on one batch in memory: images a second of one way, after a warm-up."""
+"""Fine-tuning a network on one batch in memory: images per second of one way, after a warm-up."""
 
 import json
 import logging
@@ -116,7 +116,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def main(way: str, name: str, norm: str) -> None:
-    """Print the images a second of a way; `norm` is train or frozen."""
+    """Print the images per second of a way; `norm` is train or frozen."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
