@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from graft.cli.arguments import quoted_texts
 from graft.cli.checking import nearest_key
 from graft.cli.config_files import entries, group_choices, help_page, known_keys
 from graft.errors import UserError
@@ -85,3 +86,9 @@ def test_a_misspelled_key_finds_the_nearest(key: str, expected: str) -> None:
 
 def test_a_key_near_to_nothing_gets_no_suggestion() -> None:
     assert nearest_key("zzzzqqqq", known_keys(CONFIGS)) == ""
+
+
+def test_a_table_with_any_name_reaches_hydra_as_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert quoted_texts(["data.file=labels (1).csv"], sweeps=False) == ["data.file='labels (1).csv'"]
+    assert quoted_texts(["data.file=~/labels.csv"], sweeps=False) == ["data.file=/home/me/labels.csv"]

@@ -14,7 +14,7 @@ from graft.data.transforms import Augmentation
 from graft.errors import UserError
 from graft.inference.search import find_images
 from graft.preprocessing import Preprocessing
-from tests.conftest import make_data_module, scan_folder, write_images
+from tests.conftest import make_data_module, scan_folder, task_of, write_images
 
 SMALL = Preprocessing((20,), (16, 16), "bilinear", True, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
@@ -269,3 +269,12 @@ def test_a_file_name_that_is_no_utf_8_goes_through_splits_and_checks(tmp_path: P
     assert again.digest() == images.digest()
     paths = [os.fsencode(sample.path) for split in again.samples.values() for sample in split]
     assert any(path.endswith(b"caf\xe9.jpg") for path in paths)
+
+
+def test_folders_with_numbers_for_names_are_targets_of_regression(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        write_images(tmp_path / "pics" / str(number), 8, 60 * number, seed=number)
+    preprocessing = Preprocessing((32,), (32, 32), "bilinear", True, (0.5,) * 3, (0.2,) * 3)
+    task = task_of("regression", ())
+    data = make_data_module(tmp_path / "pics", preprocessing, Augmentation(), task=task)
+    assert data.images.task.columns == ("class",)

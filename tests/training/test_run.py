@@ -4,19 +4,24 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import pytest
 import timm
 import torch
 from lightning.pytorch.callbacks import Timer
+from omegaconf import OmegaConf
 
 from graft.data.images import open_rgb
+from graft.data.labelled_images import read_labelled_images
 from graft.data.transforms import Augmentation, evaluation_transform
 from graft.errors import UserError
 from graft.models.checkpoints import load_classifier
+from graft.training.checks import refuse_idle_processes
 from graft.training.run import train as record
-from tests.conftest import STATE, MakeConfig, assert_equal, make_data_module, run_checkpoint
+from tests.conftest import STATE, MakeConfig, assert_equal, make_data_module, run_checkpoint, task_of
 from tests.conftest import trained as train
 
 
@@ -255,3 +260,12 @@ def test_the_record_has_every_epoch_also_those_after_the_best_and_before_a_resum
     resume = f"resume={tmp_path}/run/checkpoints/epoch2.ckpt"
     again = record(make_config(*settings, resume, run="again"))
     assert again.history == run.history
+
+
+def test_a_split_with_fewer_images_than_processes_is_refused(make_config: MakeConfig) -> None:
+    settings: Any = OmegaConf.to_container(make_config(), resolve=True)
+    held = read_labelled_images(settings["data"], task_of("multiclass", ()))
+    data = SimpleNamespace(images=held)
+    refuse_idle_processes(data, len(held.samples["test"]))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"has \d images for 9 processes: write trainer\.devices=\d or less"):
+        refuse_idle_processes(data, 9)  # type: ignore[arg-type]
